@@ -1,0 +1,1 @@
+//! The broker: joins everything into millstreamd.

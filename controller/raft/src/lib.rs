@@ -1,0 +1,1 @@
+//! The metadata quorum: Raft over a persisted log. Pure.

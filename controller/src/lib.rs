@@ -1,0 +1,1 @@
+//! Decides on topics, brokers, configurations and producer ids. Pure.

@@ -1,0 +1,1 @@
+//! A small Kafka client, shared by all that speak Kafka as a client.

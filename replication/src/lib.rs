@@ -1,0 +1,1 @@
+//! One partition as leader: high watermark, ISR, producer waits. Pure.

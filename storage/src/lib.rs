@@ -1,0 +1,1 @@
+//! One partition's log on disk, byte for byte in Kafka's layout.
