@@ -1,1 +1,9 @@
-//! Kafka's wire protocol and record formats, pure.
+//! Kafka's wire protocol and record formats, pure: no clock, no files, no sockets.
+
+mod ids;
+
+pub use ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
+/// The error codes of the protocol, by Kafka's names.
+pub use kafka_protocol::ResponseError as ErrorCode;
+pub use kafka_protocol::messages;
+pub use kafka_protocol::protocol::StrBytes;
