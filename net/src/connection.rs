@@ -1,0 +1,433 @@
+//! One connection: requests in, replies out, in the same order.
+//!
+//! Three futures share one task: a reader that cuts frames and starts requests, a writer that sends
+//! replies, and a watch that ends a connection on which nothing happens. They are polled in turn
+//! until none gets on, so a request that is answered at once costs no wake-up.
+//!
+//! Invariants:
+//! * requests are started in the order they came, and answered in that order;
+//! * a request starts only when every earlier one has been answered and its answer sent, except
+//!   that requests which may overlap ([`Overlap`]) start while earlier ones of their kind wait;
+//! * when the requests in flight reach their bound in number or bytes, the socket is not read.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::LocalBoxFuture;
+use futures::stream::FuturesOrdered;
+use millstream_reactor::{Reactor, Stream};
+use thiserror::Error;
+use tracing::{debug, info, warn};
+
+use crate::counters::{Counters, add};
+use crate::frame::{FrameError, FrameReader, RequestFrame};
+use crate::memory_budget::MemoryBudget;
+use crate::reply::{Part, Reply};
+use crate::shutdown::Shutdown;
+
+/// Replies that are ready together leave in one send of at most about this many bytes.
+const MAX_SEND_BYTES: u64 = 1024 * 1024;
+/// And at most this many parts, well below the kernel's 1024.
+const MAX_SEND_PARTS: usize = 256;
+/// The api key of Produce, the only request that clients pipeline for its own sake.
+const PRODUCE: i16 = 0;
+
+/// Bounds of one connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionOptions {
+    /// The largest frame (`socket.request.max.bytes`).
+    pub max_frame_bytes: usize,
+    /// Requests in flight: started and not yet answered.
+    pub max_in_flight: usize,
+    /// Bytes of the requests in flight; one request may go beyond it.
+    pub max_in_flight_bytes: usize,
+    /// A connection without requests is closed after this time (`connections.max.idle.ms`), and so
+    /// is one that does not take its reply for as long.
+    pub max_idle: Duration,
+    /// How long the requests in flight may still take after the shutdown signal, or after the
+    /// client has ended its side.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ConnectionOptions {
+    fn default() -> ConnectionOptions {
+        ConnectionOptions {
+            max_frame_bytes: 100 * 1024 * 1024,
+            max_in_flight: 128,
+            max_in_flight_bytes: 16 * 1024 * 1024,
+            max_idle: Duration::from_secs(600),
+            drain_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Whether a request may start before the earlier ones are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlap {
+    /// It waits for all earlier ones, and all later ones wait for it.
+    Never,
+    /// It may start while earlier requests of the same api key wait for their answers.
+    WithSameKind,
+}
+
+/// What a connection's requests are given to.
+pub trait Handler {
+    /// Whether `frame` may start while earlier ones of its kind are in flight. Produce may.
+    fn overlap(&self, frame: &RequestFrame) -> Overlap {
+        if frame.api_key() == PRODUCE {
+            Overlap::WithSameKind
+        } else {
+            Overlap::Never
+        }
+    }
+
+    /// Starts a request. Called in the order of the requests; what must happen in that order
+    /// happens before it returns, the rest in the future it returns.
+    fn start(&mut self, frame: RequestFrame) -> LocalBoxFuture<'static, Reply>;
+}
+
+impl<F: FnMut(RequestFrame) -> LocalBoxFuture<'static, Reply>> Handler for F {
+    fn start(&mut self, frame: RequestFrame) -> LocalBoxFuture<'static, Reply> {
+        self(frame)
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+pub enum CloseReason {
+    /// The client closed it.
+    #[error("the client closed the connection")]
+    Ended,
+    /// What came was not a request.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    /// Sending failed.
+    #[error("sending failed: {0}")]
+    Send(#[source] io::Error),
+    /// A reply was asked to close it.
+    #[error("{0}")]
+    Handler(Cow<'static, str>),
+    /// Nothing happened on it for too long.
+    #[error("no request for connections.max.idle.ms")]
+    Idle,
+    /// The client did not take a reply for too long.
+    #[error("the client took no reply for connections.max.idle.ms")]
+    NotReading,
+    /// This side shuts down.
+    #[error("shutting down")]
+    Shutdown,
+}
+
+/// Serves `stream` until it ends, and says why it did; this is logged.
+pub async fn serve(
+    reactor: Reactor,
+    stream: Stream,
+    options: ConnectionOptions,
+    budget: MemoryBudget,
+    counters: Rc<Counters>,
+    shutdown: Shutdown,
+    mut handler: impl Handler,
+) -> CloseReason {
+    let flight = Flight::new(&reactor, &options);
+    let mut frames = FrameReader::new(options.max_frame_bytes, budget, counters.clone());
+    let reason = {
+        let mut reader = pin!(read_requests(&stream, &mut frames, &flight, &mut handler));
+        let mut writer = pin!(write_replies(&stream, &flight, &counters));
+        let mut watch = pin!(watch_idle(&flight));
+        let mut shutdown = pin!(shutdown.wait());
+        let mut draining: Option<Draining> = None;
+        poll_fn(|cx| {
+            if draining.is_none() && shutdown.as_mut().poll(cx).is_ready() {
+                draining = Some(flight.drain(CloseReason::Shutdown));
+            }
+            loop {
+                if draining.is_none()
+                    && let Poll::Ready(reason) = reader.as_mut().poll(cx)
+                {
+                    draining = Some(flight.drain(reason));
+                }
+                if let Poll::Ready(reason) = writer.as_mut().poll(cx) {
+                    return Poll::Ready(reason);
+                }
+                if let Some(draining) = &mut draining
+                    && (flight.count.get() == 0 || draining.is_over(cx))
+                {
+                    return Poll::Ready(draining.reason());
+                }
+                if !flight.progress.take() {
+                    break;
+                }
+            }
+            watch.as_mut().poll(cx)
+        })
+        .await
+    };
+    stream.shutdown();
+    record(&stream, &reason, &counters);
+    reason
+}
+
+/// The requests that were started and whose replies have not left yet.
+struct Flight<'a> {
+    reactor: &'a Reactor,
+    options: &'a ConnectionOptions,
+    replies: RefCell<FuturesOrdered<LocalBoxFuture<'static, (Reply, usize)>>>,
+    count: Cell<usize>,
+    bytes: Cell<usize>,
+    /// The api key of the requests in flight, if they may overlap.
+    kind: Cell<Option<i16>>,
+    /// Something changed that another of the connection's futures may wait for.
+    progress: Cell<bool>,
+    last_activity: Cell<Instant>,
+    sending_since: Cell<Option<Instant>>,
+}
+
+impl<'a> Flight<'a> {
+    fn new(reactor: &'a Reactor, options: &'a ConnectionOptions) -> Flight<'a> {
+        Flight {
+            reactor,
+            options,
+            replies: RefCell::default(),
+            count: Cell::new(0),
+            bytes: Cell::new(0),
+            kind: Cell::new(None),
+            progress: Cell::new(false),
+            last_activity: Cell::new(reactor.now()),
+            sending_since: Cell::new(None),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.count.get() < self.options.max_in_flight
+            && self.bytes.get() < self.options.max_in_flight_bytes
+    }
+
+    fn may_start(&self, kind: Option<i16>) -> bool {
+        self.count.get() == 0 || (kind.is_some() && kind == self.kind.get())
+    }
+
+    fn started(&self, kind: Option<i16>, bytes: usize, reply: LocalBoxFuture<'static, Reply>) {
+        self.count.set(self.count.get() + 1);
+        self.bytes.set(self.bytes.get() + bytes);
+        self.kind.set(kind);
+        self.replies
+            .borrow_mut()
+            .push_back(Box::pin(async move { (reply.await, bytes) }));
+        self.progress.set(true);
+    }
+
+    fn answered(&self, count: usize, bytes: usize) {
+        self.count.set(self.count.get() - count);
+        self.bytes.set(self.bytes.get() - bytes);
+        self.last_activity.set(self.reactor.now());
+        self.progress.set(true);
+    }
+
+    /// The reply of the oldest request in flight.
+    fn poll_reply(&self, cx: &mut Context<'_>) -> Poll<(Reply, usize)> {
+        match self.replies.borrow_mut().poll_next_unpin(cx) {
+            Poll::Ready(Some(reply)) => Poll::Ready(reply),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn drain(&self, reason: CloseReason) -> Draining {
+        let reactor = self.reactor.clone();
+        let timeout = self.options.drain_timeout;
+        Draining {
+            reason: Some(reason),
+            over: Box::pin(async move { reactor.sleep(timeout).await }),
+        }
+    }
+}
+
+/// No more requests are read; those in flight are given a bounded time.
+struct Draining {
+    reason: Option<CloseReason>,
+    over: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+impl Draining {
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.over.as_mut().poll(cx).is_ready()
+    }
+
+    fn reason(&mut self) -> CloseReason {
+        self.reason.take().expect("a connection ends once")
+    }
+}
+
+async fn read_requests(
+    stream: &Stream,
+    frames: &mut FrameReader,
+    flight: &Flight<'_>,
+    handler: &mut impl Handler,
+) -> CloseReason {
+    loop {
+        until(|| flight.has_room()).await;
+        let frame = match frames.next(stream).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return CloseReason::Ended,
+            Err(error) => return error.into(),
+        };
+        flight.last_activity.set(flight.reactor.now());
+        let kind = match handler.overlap(&frame) {
+            Overlap::WithSameKind => Some(frame.api_key()),
+            Overlap::Never => None,
+        };
+        until(|| flight.may_start(kind)).await;
+        let bytes = frame.bytes().len();
+        let reply = handler.start(frame);
+        flight.started(kind, bytes, reply);
+    }
+}
+
+/// Waits for a condition that only this connection's other futures change: they say so by
+/// [`Flight::progress`], and all are polled again.
+async fn until(condition: impl Fn() -> bool) {
+    poll_fn(|_| {
+        if condition() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+async fn write_replies(stream: &Stream, flight: &Flight<'_>, counters: &Counters) -> CloseReason {
+    let mut batch = ReplyBatch::default();
+    loop {
+        poll_fn(|cx| batch.gather(flight, cx)).await;
+        flight.sending_since.set(Some(flight.reactor.now()));
+        if let Err(error) = send(stream, &mut batch.parts).await {
+            return CloseReason::Send(error);
+        }
+        flight.sending_since.set(None);
+        add(&counters.frames_sent, batch.frames);
+        add(&counters.bytes_sent, batch.bytes);
+        flight.answered(batch.requests, batch.request_bytes);
+        if let Some(reason) = batch.close.take() {
+            return CloseReason::Handler(reason);
+        }
+        batch = ReplyBatch::default();
+    }
+}
+
+/// Replies that are ready together.
+#[derive(Default)]
+struct ReplyBatch {
+    parts: Vec<Part>,
+    frames: u64,
+    bytes: u64,
+    requests: usize,
+    request_bytes: usize,
+    close: Option<Cow<'static, str>>,
+}
+
+impl ReplyBatch {
+    /// Takes the replies that are ready, at least one.
+    fn gather(&mut self, flight: &Flight<'_>, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.is_full()
+            && let Poll::Ready((reply, request_bytes)) = flight.poll_reply(cx)
+        {
+            self.requests += 1;
+            self.request_bytes += request_bytes;
+            match reply {
+                Reply::Send(parts) => {
+                    self.frames += 1;
+                    self.bytes += parts.iter().map(Part::len).sum::<u64>();
+                    self.parts.extend(parts);
+                }
+                Reply::Nothing => {}
+                Reply::Close { reason } => self.close = Some(reason),
+            }
+        }
+        if self.requests > 0 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.close.is_some() || self.bytes >= MAX_SEND_BYTES || self.parts.len() >= MAX_SEND_PARTS
+    }
+}
+
+/// Sends parts in order: neighbours in memory in one send of a bounded number of parts.
+async fn send(stream: &Stream, parts: &mut Vec<Part>) -> io::Result<()> {
+    let mut run: Vec<Bytes> = Vec::with_capacity(parts.len().min(MAX_SEND_PARTS));
+    for part in parts.drain(..) {
+        match part {
+            Part::Bytes(bytes) if bytes.is_empty() => {}
+            Part::Bytes(bytes) => {
+                run.push(bytes);
+                if run.len() == MAX_SEND_PARTS {
+                    stream.send(std::mem::take(&mut run)).await?;
+                }
+            }
+            Part::File {
+                file,
+                position,
+                len,
+            } => {
+                if !run.is_empty() {
+                    stream.send(std::mem::take(&mut run)).await?;
+                }
+                stream.send_file(&file, position, len).await?;
+            }
+        }
+    }
+    if !run.is_empty() {
+        stream.send(run).await?;
+    }
+    Ok(())
+}
+
+/// Ends the connection when no request came for too long, or a reply is not taken for too long.
+/// Requests that wait for something are not idle.
+async fn watch_idle(flight: &Flight<'_>) -> CloseReason {
+    let max_idle = flight.options.max_idle;
+    loop {
+        let since = match flight.sending_since.get() {
+            Some(since) => since,
+            None if flight.count.get() > 0 => flight.reactor.now(),
+            None => flight.last_activity.get(),
+        };
+        if flight.reactor.now() - since >= max_idle {
+            return match flight.sending_since.get() {
+                Some(_) => CloseReason::NotReading,
+                None => CloseReason::Idle,
+            };
+        }
+        flight.reactor.sleep_until(since + max_idle).await;
+    }
+}
+
+fn record(stream: &Stream, reason: &CloseReason, counters: &Counters) {
+    let peer = stream.peer_addr();
+    match reason {
+        CloseReason::Ended | CloseReason::Shutdown => debug!(%peer, "closed: {reason}"),
+        CloseReason::Idle => {
+            add(&counters.connections_idle_closed, 1);
+            debug!(%peer, "closed: {reason}");
+        }
+        CloseReason::Frame(FrameError::Io(_)) | CloseReason::Send(_) => {
+            debug!(%peer, "closed: {reason}");
+        }
+        CloseReason::NotReading | CloseReason::Handler(_) => info!(%peer, "closed: {reason}"),
+        CloseReason::Frame(_) => {
+            add(&counters.frames_refused, 1);
+            warn!(%peer, "closed: {reason}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What a handler answers.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use millstream_reactor::File;
+
+/// The answer to one request.
+pub enum Reply {
+    /// A whole response frame, its 4-byte length in front, in parts.
+    Send(Vec<Part>),
+    /// No response is due (a produce request with acks=0).
+    Nothing,
+    /// Close the connection after the earlier responses have left.
+    Close {
+        /// Why, for the log.
+        reason: Cow<'static, str>,
+    },
+}
+
+/// A piece of a response.
+pub enum Part {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// A range of a file that is not `direct`, sent without passing through this process.
+    File {
+        /// The file.
+        file: File,
+        /// Where the range begins.
+        position: u64,
+        /// Its length.
+        len: u64,
+    },
+}
+
+impl Part {
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Part::Bytes(bytes) => bytes.len() as u64,
+            Part::File { len, .. } => *len,
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Reply {
+    /// A response frame that lies whole in memory.
+    pub fn bytes(frame: Bytes) -> Reply {
+        Reply::Send(vec![Part::Bytes(frame)])
+    }
+}
+
+impl From<Bytes> for Part {
+    fn from(bytes: Bytes) -> Part {
+        Part::Bytes(bytes)
+    }
+}
