@@ -1,6 +1,9 @@
 //! Kafka's wire protocol and record formats, pure: no clock, no files, no sockets.
 
+pub mod compression;
+pub mod cursor;
 mod ids;
+pub mod record_batch;
 
 pub use ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
 /// The error codes of the protocol, by Kafka's names.

@@ -1,0 +1,258 @@
+//! LZ4 frames, of independent or linked blocks, with or without checksums.
+//!
+//! ```text
+//! frame:  184d2204 (le) | flags u8 | block size u8 | [content size u64] | header checksum u8
+//!         (length u32, block, [checksum u32])* | 0 u32 | [content checksum u32]
+//! ```
+//!
+//! Blocks are decoded straight into the output, which is also the dictionary of linked blocks.
+//! Java's clients read neither linked blocks nor dictionaries, so what is written here has
+//! neither.
+
+use std::io::Write;
+
+use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+
+use super::xxh32::xxh32;
+use super::{Codec, CompressionError, Output};
+use crate::cursor::Cursor;
+
+const MAGIC: u32 = 0x184d_2204;
+const SKIPPABLE_MAGIC_MASK: u32 = 0xffff_fff0;
+const SKIPPABLE_MAGIC: u32 = 0x184d_2a50;
+const UNCOMPRESSED: u32 = 1 << 31;
+/// How far back a linked block may refer.
+const WINDOW: usize = 64 << 10;
+/// A byte of a match length stands for at most 255 bytes.
+const EXPANSION_MAX: usize = 255;
+
+pub(super) fn decompress(source: &[u8], output: &mut Output<'_>) -> Result<(), CompressionError> {
+    let mut cursor = Cursor::new(source);
+    while !cursor.is_empty() {
+        let magic = read_u32(&mut cursor)?;
+        if magic == MAGIC {
+            decompress_frame(&mut cursor, output)?;
+        } else if magic & SKIPPABLE_MAGIC_MASK == SKIPPABLE_MAGIC {
+            let length = read_u32(&mut cursor)? as usize;
+            cursor.take(length).map_err(corrupt)?;
+        } else {
+            return Err(corrupt("no frame starts here"));
+        }
+    }
+    Ok(())
+}
+
+fn decompress_frame(
+    cursor: &mut Cursor<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), CompressionError> {
+    let header = FrameHeader::read(cursor)?;
+    let start = output.filled;
+    loop {
+        let length = read_u32(cursor)?;
+        if length == 0 {
+            break;
+        }
+        let block = cursor
+            .take((length & !UNCOMPRESSED) as usize)
+            .map_err(corrupt)?;
+        if block.len() > header.block_max {
+            return Err(corrupt("a block is greater than the header allows"));
+        }
+        if header.block_checksums && read_u32(cursor)? != xxh32(block) {
+            return Err(corrupt("a block's checksum is wrong"));
+        }
+        if length & UNCOMPRESSED != 0 {
+            copy_block(block, output)?;
+        } else {
+            decompress_block(&header, block, start, output)?;
+        }
+    }
+    let content = &output.buffer[start..output.filled];
+    if header
+        .content_size
+        .is_some_and(|size| size != content.len() as u64)
+    {
+        return Err(corrupt("the content's size is not what the header says"));
+    }
+    if header.content_checksum && read_u32(cursor)? != xxh32(content) {
+        return Err(corrupt("the content's checksum is wrong"));
+    }
+    Ok(())
+}
+
+fn copy_block(block: &[u8], output: &mut Output<'_>) -> Result<(), CompressionError> {
+    let space = output.space(block.len());
+    let Some(space) = space.get_mut(..block.len()) else {
+        return Err(output.too_large());
+    };
+    space.copy_from_slice(block);
+    output.filled += block.len();
+    Ok(())
+}
+
+fn decompress_block(
+    header: &FrameHeader,
+    block: &[u8],
+    start: usize,
+    output: &mut Output<'_>,
+) -> Result<(), CompressionError> {
+    let most = header
+        .block_max
+        .min(block.len().saturating_mul(EXPANSION_MAX));
+    let available = output.space(most).len().min(most);
+    let (done, free) = output.buffer.split_at_mut(output.filled);
+    let free = &mut free[..available];
+    let result = if header.linked {
+        let dictionary = &done[start.max(done.len().saturating_sub(WINDOW))..];
+        lz4_flex::block::decompress_into_with_dict(block, free, dictionary)
+    } else {
+        lz4_flex::block::decompress_into(block, free)
+    };
+    match result {
+        Ok(written) => {
+            output.filled += written;
+            Ok(())
+        }
+        Err(lz4_flex::block::DecompressError::OutputTooSmall { .. }) if available < most => {
+            Err(output.too_large())
+        }
+        Err(error) => Err(corrupt(error)),
+    }
+}
+
+struct FrameHeader {
+    block_max: usize,
+    linked: bool,
+    block_checksums: bool,
+    content_checksum: bool,
+    content_size: Option<u64>,
+}
+
+impl FrameHeader {
+    fn read(cursor: &mut Cursor<'_>) -> Result<FrameHeader, CompressionError> {
+        let descriptor = cursor.rest();
+        let start = cursor.position();
+        let flags = cursor.u8().map_err(corrupt)?;
+        let sizes = cursor.u8().map_err(corrupt)?;
+        if flags >> 6 != 1 {
+            return Err(corrupt("the frame's version is not 1"));
+        }
+        if flags & 0b10 != 0 || sizes & 0b1000_1111 != 0 {
+            return Err(corrupt("reserved bits are set in the frame's header"));
+        }
+        if flags & 0b1 != 0 {
+            return Err(corrupt("the frame needs a dictionary"));
+        }
+        let block_max = match sizes >> 4 {
+            size @ 4..=7 => 1usize << (8 + 2 * size),
+            _ => return Err(corrupt("the frame's block size is unknown")),
+        };
+        let content_size = match flags & 0b1000 {
+            0 => None,
+            _ => Some(u64::from_le_bytes(cursor.array().map_err(corrupt)?)),
+        };
+        let expected = xxh32(&descriptor[..cursor.position() - start]).to_le_bytes()[1];
+        if cursor.u8().map_err(corrupt)? != expected {
+            return Err(corrupt("the header's checksum is wrong"));
+        }
+        Ok(FrameHeader {
+            block_max,
+            linked: flags & 0b10_0000 == 0,
+            block_checksums: flags & 0b1_0000 != 0,
+            content_checksum: flags & 0b100 != 0,
+            content_size,
+        })
+    }
+}
+
+fn read_u32(cursor: &mut Cursor<'_>) -> Result<u32, CompressionError> {
+    Ok(u32::from_le_bytes(cursor.array().map_err(corrupt)?))
+}
+
+fn corrupt(reason: impl std::fmt::Display) -> CompressionError {
+    CompressionError::corrupt(Codec::Lz4, reason)
+}
+
+pub(super) fn compress(source: &[u8]) -> Result<Vec<u8>, CompressionError> {
+    let failed = |reason: String| CompressionError::Failed {
+        codec: Codec::Lz4,
+        reason,
+    };
+    let frame = FrameInfo::new()
+        .block_size(BlockSize::Max64KB)
+        .block_mode(BlockMode::Independent);
+    let mut encoder = FrameEncoder::with_frame_info(frame, Vec::new());
+    encoder
+        .write_all(source)
+        .map_err(|error| failed(error.to_string()))?;
+    encoder.finish().map_err(|error| failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compression::Decompressor;
+
+    fn frames() -> impl Iterator<Item = FrameInfo> {
+        let modes = [BlockMode::Independent, BlockMode::Linked];
+        let sizes = [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max4MB];
+        modes.into_iter().flat_map(move |mode| {
+            sizes.into_iter().flat_map(move |size| {
+                [false, true].into_iter().map(move |checked| {
+                    FrameInfo::new()
+                        .block_mode(mode)
+                        .block_size(size)
+                        .block_checksums(checked)
+                        .content_checksum(checked)
+                        .content_size(checked.then_some(500_000))
+                })
+            })
+        })
+    }
+
+    fn encode(frame: FrameInfo, data: &[u8]) -> Vec<u8> {
+        let mut encoder = FrameEncoder::with_frame_info(frame, Vec::new());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn frames_of_every_shape_are_read() {
+        let data: Vec<u8> = (0..500_000u32).map(|i| (i / 300 * 7) as u8).collect();
+        let mut decompressor = Decompressor::new();
+        for frame in frames() {
+            let packed = encode(frame.clone(), &data);
+            let unpacked = decompressor
+                .decompress(Codec::Lz4, &packed, 500_000)
+                .unwrap();
+            assert!(unpacked == data, "{frame:?}");
+        }
+    }
+
+    #[test]
+    fn frames_of_different_block_sizes_may_follow_each_other() {
+        let mut packed = Vec::new();
+        for frame in frames().filter(|frame| frame.content_size.is_none()) {
+            packed.extend(encode(frame, b"part"));
+        }
+        let mut decompressor = Decompressor::new();
+        let unpacked = decompressor.decompress(Codec::Lz4, &packed, 1000).unwrap();
+        assert_eq!(unpacked, b"part".repeat(6));
+    }
+
+    #[test]
+    fn a_wrong_checksum_is_refused() {
+        let frame = FrameInfo::new()
+            .content_checksum(true)
+            .block_checksums(true);
+        let packed = encode(frame, &b"checked ".repeat(40));
+        let mut decompressor = Decompressor::new();
+        for at in [6, packed.len() - 1, packed.len() - 9] {
+            let mut damaged = packed.clone();
+            damaged[at] ^= 1;
+            let refused = decompressor.decompress(Codec::Lz4, &damaged, 1000);
+            assert!(refused.is_err(), "at {at}");
+        }
+    }
+}
