@@ -1,1 +1,2 @@
 //! The broker: joins everything into millstreamd.
+pub mod controller;
