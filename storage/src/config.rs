@@ -1,0 +1,103 @@
+//! What decides how a log is cut into segments and how far its records must get: plain structs
+//! that the broker fills from its settings.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How far a record must have got before it counts as kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Durability {
+    /// On the device, its cache flushed (`fdatasync`): survives a crash of the machine.
+    #[default]
+    Fsync,
+    /// Handed to the device: survives a crash of the process.
+    Written,
+    /// In memory; written soon after.
+    Memory,
+}
+
+/// The settings of one log; may be replaced while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A segment is closed before it grows beyond this (`segment.bytes`).
+    pub segment_bytes: u32,
+    /// A segment is closed when its first record is older than this (`segment.ms`).
+    pub segment_ms: i64,
+    /// At most this much is taken off `segment_ms`, at random for each segment.
+    pub segment_jitter_ms: i64,
+    /// The largest offset index; a full one closes the segment (`segment.index.bytes`).
+    pub segment_index_bytes: u32,
+    /// Bytes of the log between two entries of the offset index (`index.interval.bytes`).
+    pub index_interval_bytes: u32,
+    /// The largest batch that the broker accepts; not enforced here.
+    pub max_message_bytes: u32,
+    /// How far records must have got to count as kept.
+    pub durability: Durability,
+    /// A producer that wrote nothing for this long is forgotten.
+    pub producer_id_expiration_ms: i64,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3600 * 1000,
+            segment_jitter_ms: 0,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            max_message_bytes: (1 << 20) + 12,
+            durability: Durability::Fsync,
+            producer_id_expiration_ms: 24 * 3600 * 1000,
+        }
+    }
+}
+
+/// How cold data leaves the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ColdRead {
+    /// Through the page cache, so that a range can be spliced from file to socket.
+    #[default]
+    Buffered,
+    /// O_DIRECT, several reads in flight.
+    Direct,
+}
+
+/// The settings of a shard's store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The folder that holds the partitions' folders.
+    pub root: PathBuf,
+    /// The shard; names its checkpoint file.
+    pub shard: u32,
+    /// Bytes of tail buffers, used and free, that the shard may hold.
+    pub tail_memory_bytes: usize,
+    /// The largest tail buffer; a larger batch gets one of its own.
+    pub tail_buffer_bytes: usize,
+    /// Bytes of index files kept in memory.
+    pub index_memory_bytes: usize,
+    /// Files open for reading.
+    pub open_files: usize,
+    /// A checkpoint is made after this many bytes were appended in the shard.
+    pub checkpoint_bytes: u64,
+    /// A checkpoint is made this long after the first append that none covers.
+    pub checkpoint_interval: Duration,
+    /// How cold data leaves the disk.
+    pub cold_read: ColdRead,
+}
+
+impl StoreConfig {
+    /// Defaults for a shard of the store in `root`.
+    pub fn new(root: impl Into<PathBuf>, shard: u32) -> StoreConfig {
+        StoreConfig {
+            root: root.into(),
+            shard,
+            tail_memory_bytes: 64 << 20,
+            tail_buffer_bytes: 1 << 20,
+            index_memory_bytes: 8 << 20,
+            open_files: 256,
+            checkpoint_bytes: 64 << 20,
+            checkpoint_interval: Duration::from_secs(10),
+            cold_read: ColdRead::Buffered,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The files `<offset>.snapshot`: the producers of a log as they were before that offset.
+//!
+//! Kafka's format, version 1, big endian:
+//!
+//! ```text
+//! version i16 | CRC-32C u32 of what follows | count i32 | entries
+//! entry: producer id i64 | epoch i16 | last sequence i32 | last offset i64 | offset delta i32
+//!        | timestamp i64 | coordinator epoch i32 | first offset of the open transaction i64
+//! ```
+//!
+//! Only the last batch of each producer is kept, as Kafka does.
+
+use std::collections::VecDeque;
+
+use crate::producer_state::{BatchMetadata, ProducerState, ProducerStates};
+
+const VERSION: i16 = 1;
+const ENTRIES_START: usize = 6;
+const ENTRY_LEN: usize = 46;
+
+/// The file's bytes; producers in the order of their ids.
+pub fn encode(states: &ProducerStates) -> Vec<u8> {
+    let mut entries: Vec<(i64, &ProducerState)> = states.iter().collect();
+    entries.sort_by_key(|(id, _)| *id);
+    let mut bytes = Vec::with_capacity(ENTRIES_START + 4 + entries.len() * ENTRY_LEN);
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&(entries.len() as i32).to_be_bytes());
+    for (id, state) in entries {
+        let last = state.batches.back();
+        bytes.extend_from_slice(&id.to_be_bytes());
+        bytes.extend_from_slice(&state.epoch.to_be_bytes());
+        bytes.extend_from_slice(&last.map_or(-1, |b| b.last_sequence).to_be_bytes());
+        bytes.extend_from_slice(&last.map_or(-1, |b| b.last_offset).to_be_bytes());
+        bytes.extend_from_slice(&last.map_or(0, |b| b.offset_delta).to_be_bytes());
+        bytes.extend_from_slice(&state.last_timestamp.to_be_bytes());
+        bytes.extend_from_slice(&state.coordinator_epoch.to_be_bytes());
+        bytes.extend_from_slice(&state.current_txn_first_offset.unwrap_or(-1).to_be_bytes());
+    }
+    let crc = crc32c::crc32c(&bytes[ENTRIES_START..]);
+    bytes[2..ENTRIES_START].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+/// The producers in a file's bytes; an explanation if they are damaged.
+pub fn decode(bytes: &[u8]) -> Result<ProducerStates, &'static str> {
+    let mut reader = Reader(bytes);
+    let version = i16::from_be_bytes(reader.take()?);
+    if version != VERSION {
+        return Err("the version of the snapshot is not known");
+    }
+    let crc = u32::from_be_bytes(reader.take()?);
+    if crc32c::crc32c(reader.0) != crc {
+        return Err("the CRC of the snapshot is wrong");
+    }
+    let count = i32::from_be_bytes(reader.take()?);
+    let mut states = ProducerStates::default();
+    for _ in 0..count {
+        let (id, state) = decode_entry(&mut reader)?;
+        states.insert(id, state);
+    }
+    if !reader.0.is_empty() {
+        return Err("the snapshot has bytes left over");
+    }
+    Ok(states)
+}
+
+fn decode_entry(reader: &mut Reader<'_>) -> Result<(i64, ProducerState), &'static str> {
+    let id = i64::from_be_bytes(reader.take()?);
+    let epoch = i16::from_be_bytes(reader.take()?);
+    let last_sequence = i32::from_be_bytes(reader.take()?);
+    let last_offset = i64::from_be_bytes(reader.take()?);
+    let offset_delta = i32::from_be_bytes(reader.take()?);
+    let last_timestamp = i64::from_be_bytes(reader.take()?);
+    let coordinator_epoch = i32::from_be_bytes(reader.take()?);
+    let txn_first_offset = i64::from_be_bytes(reader.take()?);
+    if offset_delta < 0 {
+        return Err("the snapshot has a negative offset delta");
+    }
+    let mut batches = VecDeque::new();
+    if last_offset >= 0 {
+        batches.push_back(BatchMetadata {
+            last_sequence,
+            last_offset,
+            offset_delta,
+            timestamp: last_timestamp,
+        });
+    }
+    let state = ProducerState {
+        epoch,
+        batches,
+        last_timestamp,
+        coordinator_epoch,
+        current_txn_first_offset: (txn_first_offset >= 0).then_some(txn_first_offset),
+    };
+    Ok((id, state))
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
+        let (taken, rest) = self
+            .0
+            .split_first_chunk::<N>()
+            .ok_or("the snapshot is cut short")?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn states() -> ProducerStates {
+        let mut states = ProducerStates::default();
+        states.insert(
+            4_000,
+            ProducerState {
+                epoch: 3,
+                batches: VecDeque::from([BatchMetadata {
+                    last_sequence: 11,
+                    last_offset: 99,
+                    offset_delta: 1,
+                    timestamp: 1_700_000_000_000,
+                }]),
+                last_timestamp: 1_700_000_000_000,
+                coordinator_epoch: -1,
+                current_txn_first_offset: None,
+            },
+        );
+        states
+    }
+
+    #[test]
+    fn bytes_are_kafkas() {
+        let bytes = encode(&states());
+        let expected = [
+            &[0, 1][..],
+            &bytes[2..6],
+            &[0, 0, 0, 1],
+            &[0, 0, 0, 0, 0, 0, 0x0f, 0xa0],
+            &[0, 3],
+            &[0, 0, 0, 11],
+            &[0, 0, 0, 0, 0, 0, 0, 99],
+            &[0, 0, 0, 1],
+            &[0, 0, 0x01, 0x8b, 0xcf, 0xe5, 0x68, 0x00],
+            &[0xff; 4],
+            &[0xff; 8],
+        ]
+        .concat();
+        assert_eq!(bytes, expected);
+        assert_eq!(bytes[2..6], crc32c::crc32c(&bytes[6..]).to_be_bytes());
+        assert_eq!(decode(&bytes), Ok(states()));
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        let good = encode(&states());
+        for index in 0..good.len() {
+            let mut bad = good.clone();
+            bad[index] ^= 0x40;
+            assert!(decode(&bad).is_err(), "byte {index}");
+            assert!(decode(&good[..index]).is_err(), "cut at {index}");
+        }
+    }
+}
