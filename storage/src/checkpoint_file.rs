@@ -93,7 +93,10 @@ impl OffsetCheckpoint {
                 let topic = fields.next()?.to_owned();
                 let partition = PartitionIndex(fields.next()?.parse().ok()?);
                 let offset = Offset(fields.next()?.parse().ok()?);
-                fields.next().is_none().then_some(((topic, partition), offset))
+                fields
+                    .next()
+                    .is_none()
+                    .then_some(((topic, partition), offset))
             })();
             let (key, offset) = entry.ok_or_else(|| CheckpointError::malformed(line))?;
             checkpoint.offsets.insert(key, offset);

@@ -129,8 +129,7 @@ impl LeaderEpochCache {
     /// Forgets epochs that begin at or after `end_offset`. Whether anything changed.
     pub fn truncate_from_end(&mut self, end_offset: Offset) -> bool {
         let before = self.entries.len();
-        self.entries
-            .retain(|entry| entry.start_offset < end_offset);
+        self.entries.retain(|entry| entry.start_offset < end_offset);
         self.entries.len() != before
     }
 
@@ -176,7 +175,10 @@ mod tests {
         assert_eq!(LeaderEpochCache::parse(b"0\n2\n0 0\n2 10\n"), Ok(cache));
         assert!(LeaderEpochCache::parse(b"0\n2\n0 0\n").is_err());
         assert!(LeaderEpochCache::parse(b"0\n1\n0 0 7\n").is_err());
-        assert_eq!(LeaderEpochCache::parse(b""), Ok(LeaderEpochCache::default()));
+        assert_eq!(
+            LeaderEpochCache::parse(b""),
+            Ok(LeaderEpochCache::default())
+        );
     }
 
     #[test]

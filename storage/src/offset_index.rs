@@ -134,10 +134,7 @@ mod tests {
 
     #[test]
     fn bytes_are_kafkas() {
-        assert_eq!(
-            bytes(&[(5, 4_200)]),
-            [0, 0, 0, 5, 0, 0, 0x10, 0x68],
-        );
+        assert_eq!(bytes(&[(5, 4_200)]), [0, 0, 0, 5, 0, 0, 0x10, 0x68],);
     }
 
     #[test]
@@ -148,7 +145,10 @@ mod tests {
             view.last_where(|entry| entry.relative_offset <= offset)
                 .map(|entry| entry.position)
         };
-        assert_eq!([4, 5, 8, 9, 99].map(at), [None, Some(100), Some(100), Some(200), Some(300)]);
+        assert_eq!(
+            [4, 5, 8, 9, 99].map(at),
+            [None, Some(100), Some(100), Some(200), Some(300)]
+        );
     }
 
     #[test]

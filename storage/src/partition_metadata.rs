@@ -39,7 +39,11 @@ pub fn encode_id(topic_id: TopicId) -> String {
         .map(|index| {
             // The last character holds only two bits of the id.
             let shift = 128 - 6 * (index as i32 + 1);
-            let group = if shift >= 0 { bits >> shift } else { bits << -shift };
+            let group = if shift >= 0 {
+                bits >> shift
+            } else {
+                bits << -shift
+            };
             char::from(ALPHABET[(group & 63) as usize])
         })
         .collect()
@@ -54,7 +58,11 @@ pub fn decode_id(text: &str) -> Option<TopicId> {
     for (index, character) in text.bytes().enumerate() {
         let group = ALPHABET.iter().position(|&known| known == character)? as u128;
         let shift = 128 - 6 * (index as i32 + 1);
-        bits |= if shift >= 0 { group << shift } else { group >> -shift };
+        bits |= if shift >= 0 {
+            group << shift
+        } else {
+            group >> -shift
+        };
     }
     Some(TopicId(Uuid::from_u128(bits)))
 }
@@ -66,7 +74,10 @@ mod tests {
     #[test]
     fn text_is_kafkas() {
         // Kafka's Uuid.ONE_UUID, and one whose encoding uses both special characters.
-        assert_eq!(encode_id(TopicId(Uuid::from_u128(1))), "AAAAAAAAAAAAAAAAAAAAAQ");
+        assert_eq!(
+            encode_id(TopicId(Uuid::from_u128(1))),
+            "AAAAAAAAAAAAAAAAAAAAAQ"
+        );
         let id = TopicId(Uuid::from_u128(u128::MAX - (1 << 124)));
         assert_eq!(decode_id(&encode_id(id)), Some(id));
         let text = to_text(TopicId(Uuid::from_u128(1)));

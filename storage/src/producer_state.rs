@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use ahash::AHashMap;
 
-use crate::batch_header::{BatchHeader, add_to_sequence};
+use millstream_protocol::record_batch::{BatchHeader, increment_sequence};
 
 /// How many batches of a producer can be recognised when they come again.
 pub const REMEMBERED_BATCHES: usize = 5;
@@ -123,7 +123,7 @@ impl ProducerStates {
 
     /// Judges a batch that came from a client.
     pub fn check(&self, batch: &BatchHeader) -> SequenceCheck {
-        let Some(state) = self.producers.get(&batch.producer_id) else {
+        let Some(state) = self.producers.get(&batch.producer_id.0) else {
             return SequenceCheck::Append;
         };
         if batch.producer_epoch == state.epoch
@@ -145,7 +145,7 @@ impl ProducerStates {
         } else if last_sequence < 0 {
             batch.base_sequence == 0
         } else {
-            batch.base_sequence == add_to_sequence(last_sequence, 1)
+            batch.base_sequence == increment_sequence(last_sequence, 1)
         };
         if in_order {
             SequenceCheck::Append
@@ -156,7 +156,7 @@ impl ProducerStates {
 
     /// Judges only the epoch, for what a coordinator writes.
     pub fn check_epoch(&self, batch: &BatchHeader) -> SequenceCheck {
-        match self.producers.get(&batch.producer_id) {
+        match self.producers.get(&batch.producer_id.0) {
             Some(state) if batch.producer_epoch < state.epoch => SequenceCheck::StaleEpoch {
                 last_epoch: state.epoch,
             },
@@ -166,12 +166,12 @@ impl ProducerStates {
 
     /// Takes in a batch that is in the log now. Whether it belongs to a producer.
     pub fn update(&mut self, batch: &BatchHeader) -> bool {
-        if batch.producer_id < 0 {
+        if !batch.has_producer_id() {
             return false;
         }
         let state = self
             .producers
-            .entry(batch.producer_id)
+            .entry(batch.producer_id.0)
             .or_insert_with(|| ProducerState {
                 epoch: batch.producer_epoch,
                 batches: VecDeque::new(),
@@ -184,7 +184,7 @@ impl ProducerStates {
             state.batches.clear();
         }
         state.last_timestamp = batch.max_timestamp;
-        if batch.is_control() {
+        if batch.attributes.is_control() {
             state.current_txn_first_offset = None;
             return true;
         }
@@ -193,12 +193,12 @@ impl ProducerStates {
         }
         state.batches.push_back(BatchMetadata {
             last_sequence: batch.last_sequence(),
-            last_offset: batch.last_offset(),
+            last_offset: batch.last_offset().0,
             offset_delta: batch.last_offset_delta,
             timestamp: batch.max_timestamp,
         });
-        if batch.is_transactional() && state.current_txn_first_offset.is_none() {
-            state.current_txn_first_offset = Some(batch.base_offset);
+        if batch.attributes.is_transactional() && state.current_txn_first_offset.is_none() {
+            state.current_txn_first_offset = Some(batch.base_offset.0);
         }
         true
     }
@@ -217,13 +217,26 @@ impl ProducerStates {
 
 #[cfg(test)]
 mod tests {
+    use millstream_protocol::record_batch::BatchAttributes;
+    use millstream_protocol::{LeaderEpoch, Offset, ProducerId};
+
     use super::*;
-    use crate::batch_header::{stamp, tests::batch};
 
     fn header(base_offset: i64, count: i32, epoch: i16, sequence: i32) -> BatchHeader {
-        let mut bytes = batch(count, 0, (9, epoch, sequence));
-        stamp(&mut bytes, base_offset, 0);
-        BatchHeader::parse(&bytes).expect("valid")
+        BatchHeader {
+            base_offset: Offset(base_offset),
+            batch_length: 49,
+            partition_leader_epoch: LeaderEpoch(0),
+            crc: 0,
+            attributes: BatchAttributes(0),
+            last_offset_delta: count - 1,
+            base_timestamp: 1_000,
+            max_timestamp: 1_000,
+            producer_id: ProducerId(9),
+            producer_epoch: epoch,
+            base_sequence: sequence,
+            records_count: count,
+        }
     }
 
     fn appended(states: &mut ProducerStates, batch: BatchHeader) {
@@ -238,7 +251,8 @@ mod tests {
             appended(&mut states, header(i64::from(index) * 2, 2, 0, index * 2));
         }
         for index in 1..6 {
-            let SequenceCheck::Duplicate(known) = states.check(&header(100, 2, 0, index * 2)) else {
+            let SequenceCheck::Duplicate(known) = states.check(&header(100, 2, 0, index * 2))
+            else {
                 panic!("batch {index} is not recognised");
             };
             assert_eq!(known.first_offset(), i64::from(index) * 2);

@@ -141,7 +141,10 @@ fn parse_line(line: &str) -> Option<(LogName, CheckpointEntry)> {
         log_start_offset: Offset(number()?),
         high_watermark: Offset(number()?),
     };
-    fields.next().is_none().then_some(((topic, partition), entry))
+    fields
+        .next()
+        .is_none()
+        .then_some(((topic, partition), entry))
 }
 
 #[cfg(test)]
