@@ -1,9 +1,13 @@
 //! Kafka's wire protocol and record formats, pure: no clock, no files, no sockets.
 
+pub mod any_message;
+pub mod api;
 pub mod compression;
 pub mod cursor;
+pub mod frame;
 mod ids;
 pub mod record_batch;
+pub mod schema;
 
 pub use ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
 /// The error codes of the protocol, by Kafka's names.
