@@ -21,11 +21,13 @@ use crate::memory_budget::{MemoryBudget, MemoryPermit};
 /// Bytes of the length in front of a frame.
 const LENGTH_SIZE: usize = 4;
 /// Api key, version and correlation id: what every request begins with.
-const MIN_FRAME_SIZE: usize = 8;
+const MIN_REQUEST_SIZE: usize = 8;
+/// The correlation id: what every response begins with.
+const MIN_RESPONSE_SIZE: usize = 4;
 /// A rest up to this size is taken from ordinary receives, which may bring the next frames with it.
 const SMALL_REST: usize = 16 * 1024;
 
-/// One request, without its length.
+/// One request (or, for a client, one response), without its length.
 pub struct RequestFrame {
     bytes: Bytes,
     permit: MemoryPermit,
@@ -46,7 +48,7 @@ pub enum FrameError {
         received: usize,
     },
     /// The length is below what any request has, or negative.
-    #[error("a frame of {len} bytes, less than a request header has{hint}")]
+    #[error("a frame of {len} bytes, less than any has{hint}")]
     TooShort {
         /// The length as sent.
         len: i32,
@@ -54,7 +56,7 @@ pub enum FrameError {
         hint: &'static str,
     },
     /// The length is above the limit.
-    #[error("a frame of {len} bytes, more than socket.request.max.bytes={max}{hint}")]
+    #[error("a frame of {len} bytes, more than the {max} that are allowed{hint}")]
     TooLarge {
         /// The length as sent.
         len: i32,
@@ -85,7 +87,9 @@ impl RequestFrame {
 
 /// Cuts a stream into frames.
 pub struct FrameReader {
+    min_frame_bytes: usize,
     max_frame_bytes: usize,
+    limit_hint: &'static str,
     budget: MemoryBudget,
     counters: Rc<Counters>,
     /// Received but not yet handed out.
@@ -93,17 +97,32 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// A reader at the beginning of a stream.
+    /// A reader at the beginning of a stream of requests.
     pub fn new(
         max_frame_bytes: usize,
         budget: MemoryBudget,
         counters: Rc<Counters>,
     ) -> FrameReader {
         FrameReader {
+            min_frame_bytes: MIN_REQUEST_SIZE,
             max_frame_bytes,
+            limit_hint: "; larger ones need a higher socket.request.max.bytes",
             budget,
             counters,
             chunk: Bytes::new(),
+        }
+    }
+
+    /// A reader at the beginning of a stream of responses, for a client.
+    pub fn for_responses(
+        max_frame_bytes: usize,
+        budget: MemoryBudget,
+        counters: Rc<Counters>,
+    ) -> FrameReader {
+        FrameReader {
+            min_frame_bytes: MIN_RESPONSE_SIZE,
+            limit_hint: "",
+            ..FrameReader::new(max_frame_bytes, budget, counters)
         }
     }
 
@@ -157,7 +176,7 @@ impl FrameReader {
                 .expect("the slice has four bytes"),
         );
         let size = usize::try_from(len).unwrap_or(0);
-        if size < MIN_FRAME_SIZE {
+        if size < self.min_frame_bytes {
             return Err(FrameError::TooShort {
                 len,
                 hint: foreign_protocol_hint(&self.chunk),
@@ -167,7 +186,10 @@ impl FrameReader {
             return Err(FrameError::TooLarge {
                 len,
                 max: self.max_frame_bytes,
-                hint: foreign_protocol_hint(&self.chunk),
+                hint: match foreign_protocol_hint(&self.chunk) {
+                    "" => self.limit_hint,
+                    hint => hint,
+                },
             });
         }
         self.chunk.advance(LENGTH_SIZE);
