@@ -2,6 +2,7 @@
 
 pub mod any_message;
 pub mod api;
+pub mod batch_validation;
 pub mod compression;
 pub mod cursor;
 pub mod frame;
