@@ -5,10 +5,16 @@ pub mod api;
 pub mod batch_validation;
 pub mod compression;
 pub mod cursor;
+pub mod fetch_response;
+pub mod first_bytes;
 pub mod frame;
 mod ids;
+pub mod partitioning;
 pub mod record_batch;
 pub mod schema;
+pub mod software_name;
+pub mod topic_id_text;
+pub mod topic_name;
 
 pub use ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
 /// The error codes of the protocol, by Kafka's names.
