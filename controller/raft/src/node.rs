@@ -23,7 +23,7 @@ use crate::message::{Message, entry_of, entry_to, node_of, raft_id, snapshot_of,
 use crate::trace_drain;
 
 /// Bytes of entries that may be proposed and not yet committed.
-const MAX_UNCOMMITTED_BYTES: u64 = 256 << 20;
+const MAX_UNCOMMITTED_BYTES: u64 = 64 << 20;
 
 /// Bytes of entries in one message.
 const MAX_MESSAGE_BYTES: u64 = 1 << 20;
