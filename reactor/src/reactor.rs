@@ -63,7 +63,6 @@ impl Reactor {
     }
 
     /// Runs `future` on this core, in the given queue.
-    #[track_caller]
     pub fn spawn<T: 'static>(
         &self,
         queue: TaskQueue,
