@@ -147,6 +147,13 @@ impl File {
             FileInner::Sim(_) => None,
         }
     }
+
+    pub(crate) fn as_sim(&self) -> Option<&sim::File> {
+        match &self.inner {
+            FileInner::Uring(_) => None,
+            FileInner::Sim(file) => Some(file),
+        }
+    }
 }
 
 impl FileSystem {

@@ -63,6 +63,7 @@ impl Reactor {
     }
 
     /// Runs `future` on this core, in the given queue.
+    #[track_caller]
     pub fn spawn<T: 'static>(
         &self,
         queue: TaskQueue,
