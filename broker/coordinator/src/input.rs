@@ -10,10 +10,6 @@ use crate::request::{GroupRequest, GroupResponse, RequestContext, RequestToken};
 pub struct WriteId(pub u64);
 
 /// What a coordinator is told.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an input is handed over once and never stored"
-)]
 #[derive(Debug)]
 pub enum Input {
     /// The partition's log was replayed to its end: requests may be answered from now on.

@@ -88,20 +88,3 @@ pub struct MemberMetadata {
     /// The member's assignment.
     pub assignment: Bytes,
 }
-
-impl GroupRecord {
-    /// The group that the record, once committed, gives readers something to see of.
-    pub(crate) fn shows_group(&self) -> Option<&StrBytes> {
-        match self {
-            GroupRecord::OffsetCommit {
-                key,
-                value: Some(_),
-            } => Some(&key.group),
-            GroupRecord::GroupMetadata {
-                group,
-                value: Some(_),
-            } => Some(group),
-            _ => None,
-        }
-    }
-}
