@@ -12,4 +12,4 @@ pub use keys::{Key, Kind, Status, TopicKey, broker_key, broker_keys, topic_key, 
 pub use listeners::Endpoint;
 pub use properties::{PropertiesError, parse_properties};
 pub use settings::{Settings, SettingsError};
-pub use topic_config::{TimestampType, TopicConfig, check_topic_override};
+pub use topic_config::{TopicConfig, check_topic_override};

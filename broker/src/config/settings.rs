@@ -99,6 +99,11 @@ impl Settings {
         self.given(name).or(key(name).default)
     }
 
+    /// The default of a key.
+    pub fn default_of(&self, name: &str) -> Option<String> {
+        key(name).default.map(str::to_owned)
+    }
+
     /// The value of a key that has a default.
     pub fn text(&self, name: &str) -> &str {
         self.value(name).unwrap_or_else(|| panic!("`{name}` has no default"))

@@ -1,18 +1,10 @@
 //! The settings of one topic: its own, and the node's for the rest.
 
+use millstream_protocol::record_batch::TimestampType;
 use millstream_storage::{Durability, LogConfig};
 
 use super::keys::{Status, list, topic_key};
 use super::settings::Settings;
-
-/// Whose clock stamps records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimestampType {
-    /// The producer's.
-    CreateTime,
-    /// The broker's, at the append.
-    LogAppendTime,
-}
 
 /// The settings of one topic that the broker acts on.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +46,7 @@ impl TopicConfig {
             "memory" => Durability::Memory,
             _ => Durability::Fsync,
         };
-        let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
+        let unsigned = |name: &str| u32::try_from(long(name)).unwrap_or(u32::MAX);
         TopicConfig {
             compact: list(&text("cleanup.policy")).any(|policy| policy == "compact"),
             max_message_bytes: int("max.message.bytes"),
@@ -66,14 +58,14 @@ impl TopicConfig {
             timestamp_after_max_ms: long("message.timestamp.after.max.ms"),
             min_insync_replicas: int("min.insync.replicas"),
             log: LogConfig {
-                segment_bytes: unsigned(long("segment.bytes")),
+                segment_bytes: unsigned("segment.bytes"),
                 segment_ms: long("segment.ms"),
                 segment_jitter_ms: long("segment.jitter.ms"),
-                segment_index_bytes: unsigned(long("segment.index.bytes")),
-                index_interval_bytes: unsigned(long("index.interval.bytes")),
+                segment_index_bytes: unsigned("segment.index.bytes"),
+                index_interval_bytes: unsigned("index.interval.bytes"),
                 durability,
                 producer_id_expiration_ms: settings.number("producer.id.expiration.ms"),
-                ..LogConfig::default()
+                max_message_bytes: unsigned("max.message.bytes"),
             },
         }
     }
