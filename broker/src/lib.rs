@@ -3,9 +3,13 @@
 pub mod config;
 pub mod controller;
 pub mod coordinator;
+mod data_folder;
 pub mod fetch;
 mod handlers;
+mod node;
 pub mod shard;
+
+pub use node::{BoundListener, ControllerStart, Node, NodeError, ShardStart, Supervisor};
 
 /// The topic in which groups and their committed offsets are kept.
 pub const GROUP_METADATA_TOPIC: &str = "__consumer_offsets";

@@ -7,6 +7,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use futures::future::select;
 use millstream_protocol::TopicPartition;
 
 use crate::shard::{FetchPart, FetchRead, FetchResult, Isolation, Shard};
@@ -49,7 +50,9 @@ pub async fn fetch_or_wait(
         }
         let now: Instant = shard.reactor().now();
         let left = deadline.saturating_duration_since(now);
-        if left.is_zero() || shard.reactor().timeout(left, woken).await.is_err() {
+        let woken_or_stopping = select(woken, shard.shutdown().wait());
+        let waited = shard.reactor().timeout(left, woken_or_stopping).await;
+        if waited.is_err() || shard.shutdown().is_triggered() {
             guard.finish();
             return results;
         }

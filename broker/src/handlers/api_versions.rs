@@ -17,7 +17,7 @@ use millstream_protocol::messages::api_versions_response::{
     ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
 };
 use millstream_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
-use millstream_protocol::software_name;
+use millstream_protocol::software_name::is_software_name;
 
 use super::{RequestInfo, encoded, refuse, text};
 use crate::shard::Shard;
@@ -48,8 +48,8 @@ pub(super) fn unsupported(correlation_id: i32) -> Reply {
 }
 
 fn respond(shard: &Shard, version: i16, request: &ApiVersionsRequest) -> ApiVersionsResponse {
-    let named = software_name::is_valid(&request.client_software_name)
-        && software_name::is_valid(&request.client_software_version);
+    let named = is_software_name(&request.client_software_name)
+        && is_software_name(&request.client_software_version);
     if version >= 3 && !named {
         return ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.code());
     }

@@ -11,7 +11,7 @@ use millstream_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use millstream_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
-use millstream_protocol::topic_name;
+use millstream_protocol::topic_name::check_topic_name;
 
 use super::text;
 use super::topic_settings::{DEFAULT, STATIC_BROKER, TopicSetting, topic_settings};
@@ -47,7 +47,7 @@ fn describe(
     let settings = match resource.resource_type {
         TOPIC => {
             let name = resource.resource_name.as_str();
-            topic_name::validate(name)
+            check_topic_name(name)
                 .map_err(|error| (ErrorCode::InvalidTopicException, error.to_string()))?;
             let image = shard.image();
             if image.topic_by_name(name).is_none() {

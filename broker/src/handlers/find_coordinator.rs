@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use millstream_protocol::messages::find_coordinator_response::Coordinator;
 use millstream_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
-use millstream_protocol::{ErrorCode, PartitionIndex, StrBytes, partition_for_group};
+use millstream_protocol::partitioning::partition_for_group;
+use millstream_protocol::{ErrorCode, StrBytes};
 
 use super::{RequestInfo, code, text};
 use crate::GROUP_METADATA_TOPIC;
@@ -56,7 +57,7 @@ fn coordinator(shard: &Shard, info: &RequestInfo, key: StrBytes) -> Coordinator 
     let image = shard.image();
     let leader = image.topic_by_name(GROUP_METADATA_TOPIC).and_then(|topic| {
         let count = i32::try_from(topic.partitions.len()).ok()?;
-        let index = PartitionIndex(partition_for_group(&key, count));
+        let index = partition_for_group(&key, count);
         image.broker(topic.partition(index)?.leader)
     });
     let endpoint = leader

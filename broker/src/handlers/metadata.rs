@@ -16,7 +16,8 @@ use millstream_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use millstream_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
-use millstream_protocol::{ErrorCode, TopicId, topic_name};
+use millstream_protocol::topic_name::check_topic_name;
+use millstream_protocol::{ErrorCode, TopicId};
 
 use super::describe_cluster::CLUSTER_OPERATIONS;
 use super::{RequestInfo, code, text};
@@ -95,7 +96,7 @@ impl Describe<'_> {
             topics.push(match self.image.topic_by_name(name) {
                 Some(topic) => self.topic(topic),
                 None => {
-                    let error = match topic_name::validate(name) {
+                    let error = match check_topic_name(name) {
                         Ok(()) => {
                             missing.insert(name.as_str().to_owned());
                             ErrorCode::UnknownTopicOrPartition

@@ -15,6 +15,8 @@ mod metadata;
 mod produce;
 mod topic_settings;
 
+pub use api_versions::SUPPORTED_FEATURES;
+
 use std::future::ready;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -22,7 +24,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use kafka_protocol::protocol::{Encodable, HeaderVersion, Request};
+
 use millstream_net::{Handler, Reply, RequestFrame};
 use millstream_protocol::frame::{
     FrameError, RequestHeader, decode_request, encode_response, parse_request_header,
@@ -34,7 +36,7 @@ use millstream_protocol::messages::{
     LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest,
     OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest,
 };
-use millstream_protocol::{ErrorCode, StrBytes};
+use millstream_protocol::{Encodable, ErrorCode, HeaderVersion, Request, StrBytes};
 use tracing::warn;
 
 use crate::shard::Shard;

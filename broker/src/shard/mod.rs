@@ -19,8 +19,9 @@ use std::time::Duration;
 use ahash::{AHashMap, AHashSet};
 use futures::channel::oneshot;
 use millstream_metadata::{Image, Topic};
+use millstream_net::Shutdown;
 use millstream_protocol::compression::Decompressor;
-use millstream_protocol::{PartitionIndex, ProducerId, TopicId, TopicPartition};
+use millstream_protocol::{ErrorCode, PartitionIndex, ProducerId, TopicId, TopicPartition};
 use millstream_reactor::{Notify, Reactor};
 use millstream_storage::ShardStore;
 
@@ -72,6 +73,7 @@ pub struct Shard {
     broken: RefCell<AHashSet<TopicPartition>>,
     coordinators: RefCell<AHashMap<PartitionIndex, Rc<CoordinatorShell>>>,
     sessions: RefCell<FetchSessions>,
+    shutdown: Shutdown,
     watches: RefCell<AHashMap<WatchId, oneshot::Sender<()>>>,
     next_watch: Cell<u64>,
     decompressor: RefCell<Decompressor>,
@@ -97,6 +99,7 @@ impl Shard {
             broken: RefCell::default(),
             coordinators: RefCell::default(),
             sessions: RefCell::new(FetchSessions::new(slots)),
+            shutdown: Shutdown::new(),
             watches: RefCell::default(),
             next_watch: Cell::new(0),
             decompressor: RefCell::default(),
@@ -131,6 +134,19 @@ impl Shard {
     /// The metadata as this shard knows it.
     pub fn image(&self) -> Arc<Image> {
         self.image.borrow().clone()
+    }
+
+    /// The signal that this shard stops.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Stops taking connections; what waits is answered.
+    pub fn begin_shutdown(&self) {
+        self.shutdown.trigger();
+        for coordinator in self.coordinators.borrow().values() {
+            coordinator.unload(ErrorCode::CoordinatorNotAvailable);
+        }
     }
 
     /// The fetch sessions of this shard's connections.

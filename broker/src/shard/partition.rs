@@ -164,7 +164,8 @@ impl Partition {
         if offset >= bound {
             return result;
         }
-        match self.log.read(offset, part.max_bytes, bound, part.at_least_one).await {
+        let max_bytes = usize::try_from(part.max_bytes).unwrap_or(usize::MAX);
+        match self.log.read(offset, max_bytes, bound, part.at_least_one).await {
             Ok(plan) => {
                 result.records = plan;
                 result
@@ -180,20 +181,15 @@ impl Partition {
     pub async fn list_offset(&self, part: &ListOffsetsPart) -> Result<FoundOffset, ErrorCode> {
         self.check_leader_epoch(part.current_leader_epoch)?;
         let bound = self.bound(part.isolation);
-        let found = |timestamp, offset| FoundOffset {
-            timestamp,
-            offset,
-            leader_epoch: self.log.epoch_for_offset(offset).unwrap_or(LeaderEpoch::NONE),
-        };
         let by_record = match part.query {
             OffsetQuery::Latest => {
-                let leader_epoch =
-                    self.log.latest_leader_epoch().unwrap_or(self.leader_epoch());
+                let leader_epoch = self.epoch_of(self.log.log_end_offset());
                 return Ok(FoundOffset { timestamp: -1, offset: bound, leader_epoch });
             }
             OffsetQuery::Earliest => {
-                let start = self.log.log_start_offset();
-                return Ok(found(-1, start));
+                let offset = self.log.log_start_offset();
+                let leader_epoch = self.epoch_of(offset);
+                return Ok(FoundOffset { timestamp: -1, offset, leader_epoch });
             }
             OffsetQuery::MaxTimestamp => self.log.max_timestamp_offset(bound).await,
             OffsetQuery::Timestamp(timestamp) => {
@@ -201,7 +197,11 @@ impl Partition {
             }
         };
         match by_record {
-            Ok(Some(record)) if record.offset < bound => Ok(found(record.timestamp, record.offset)),
+            Ok(Some(record)) if record.offset < bound => Ok(FoundOffset {
+                timestamp: record.timestamp,
+                offset: record.offset,
+                leader_epoch: record.leader_epoch,
+            }),
             Ok(_) => Ok(FoundOffset::NONE),
             Err(cause) => {
                 error!(topic = %self.topic, partition = %self.id.partition, %cause, "a look-up failed");
@@ -246,7 +246,7 @@ impl Partition {
             Ok(appended) => {
                 let produced = Produced {
                     base_offset: appended.base_offset,
-                    log_append_time_ms: -1,
+                    log_append_time_ms: appended.log_append_time,
                     log_start_offset: appended.log_start_offset,
                 };
                 self.answer_when_kept(acks, appended.last_offset.next(), produced, result);
@@ -288,7 +288,7 @@ impl Partition {
 
     async fn append_as_room_comes(self: Rc<Self>) {
         loop {
-            let room = self.store.room();
+            let room = self.store.room().notified();
             let Some(next) = self.unappended.borrow_mut().pop_front() else { return };
             // While this one is out of the queue nobody can overtake it: `produce` runs only at
             // suspension points of this task.
@@ -365,8 +365,11 @@ impl Partition {
         }
     }
 
-    fn leader_epoch(&self) -> LeaderEpoch {
-        self.leader.borrow().leadership().map_or(LeaderEpoch::NONE, |l| l.leader_epoch)
+    /// The term in which the record at `offset` was written, or the last one at the log's end.
+    fn epoch_of(&self, offset: Offset) -> LeaderEpoch {
+        let epochs = self.log.leader_epochs();
+        let entry = epochs.iter().rev().find(|entry| entry.start_offset <= offset);
+        entry.map_or(LeaderEpoch::NONE, |entry| entry.epoch)
     }
 
     /// Compares the client's idea of the leader's term with ours (KIP-320).
