@@ -44,7 +44,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests of one connection that may be under way.
 const MAX_IN_FLIGHT: usize = 128;
 /// Share of a shard's memory that requests under way may hold; the rest is for tails.
-const REQUEST_SHARE: u64 = 2;
+const REQUEST_SHARE: usize = 2;
 
 /// Why a node could not start, or stopped.
 #[derive(Debug, Error)]
