@@ -1,11 +1,11 @@
 //! A cluster as a client sees it: connections to its brokers, and who leads what.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ahash::AHashMap;
 use futures::lock::Mutex;
 use millstream_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use millstream_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -50,7 +50,7 @@ impl ClientConfig {
 
 /// What a connection is for. Requests on one connection are answered one after another, so those
 /// that wait on purpose have connections of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
     /// Short questions, and produce requests.
     Control,
@@ -72,7 +72,7 @@ struct Inner {
     reactor: Reactor,
     config: ClientConfig,
     metadata: RefCell<Metadata>,
-    connections: RefCell<AHashMap<ConnectionKey, Rc<Mutex<Option<Connection>>>>>,
+    connections: RefCell<BTreeMap<ConnectionKey, Rc<Mutex<Option<Connection>>>>>,
 }
 
 impl Client {

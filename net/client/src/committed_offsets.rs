@@ -95,16 +95,30 @@ impl Client {
             return Ok(committed);
         }
         let found = self
-            .retry(async || self.try_fetch_committed(group, partitions).await)
+            .retry(async || self.try_fetch_committed(group, Some(partitions)).await)
             .await?;
         committed.extend(found);
         Ok(committed)
     }
 
+    /// All offsets a group has committed.
+    pub async fn all_committed_offsets(
+        &self,
+        group: &str,
+    ) -> Result<BTreeMap<NamedPartition, i64>> {
+        let found = self
+            .retry(async || self.try_fetch_committed(group, None).await)
+            .await?;
+        let known = found.into_iter();
+        Ok(known
+            .filter_map(|(partition, offset)| Some((partition, offset?)))
+            .collect())
+    }
+
     async fn try_fetch_committed(
         &self,
         group: &str,
-        partitions: &[NamedPartition],
+        partitions: Option<&[NamedPartition]>,
     ) -> Result<Vec<(NamedPartition, Option<i64>)>> {
         let connection = self.coordinator(group).await?;
         let version = connection
@@ -158,34 +172,38 @@ impl Client {
 
 fn offset_fetch_request(
     group: &str,
-    partitions: &[NamedPartition],
+    partitions: Option<&[NamedPartition]>,
     version: i16,
 ) -> OffsetFetchRequest {
     let group_id = GroupId(StrBytes::from_string(group.to_owned()));
-    let mut topics: BTreeMap<&Rc<str>, Vec<i32>> = BTreeMap::new();
-    for (topic, index) in partitions {
-        topics.entry(topic).or_default().push(*index);
-    }
+    // No list at all asks for all that is committed.
+    let topics = partitions.map(|partitions| {
+        let mut topics: BTreeMap<&Rc<str>, Vec<i32>> = BTreeMap::new();
+        for (topic, index) in partitions {
+            topics.entry(topic).or_default().push(*index);
+        }
+        topics
+    });
     if version < 8 {
-        let topics = topics.into_iter().map(|(topic, indexes)| {
+        let named = |(topic, indexes): (&Rc<str>, Vec<i32>)| {
             OffsetFetchRequestTopic::default()
                 .with_name(topic_name(topic))
                 .with_partition_indexes(indexes)
-        });
+        };
         return OffsetFetchRequest::default()
             .with_group_id(group_id)
-            .with_topics(Some(topics.collect()));
+            .with_topics(topics.map(|topics| topics.into_iter().map(named).collect()));
     }
-    let topics = topics.into_iter().map(|(topic, indexes)| {
+    let named = |(topic, indexes): (&Rc<str>, Vec<i32>)| {
         OffsetFetchRequestTopics::default()
             .with_name(topic_name(topic))
             .with_partition_indexes(indexes)
-    });
+    };
     OffsetFetchRequest::default()
-        .with_topics(None)
+        .with_topics(Some(Vec::new()))
         .with_groups(vec![
             OffsetFetchRequestGroup::default()
                 .with_group_id(group_id)
-                .with_topics(Some(topics.collect())),
+                .with_topics(topics.map(|topics| topics.into_iter().map(named).collect())),
         ])
 }

@@ -23,7 +23,7 @@ use millstream_net::{Counters, FrameReader, MemoryBudget};
 use millstream_protocol::frame::{decode_response, encode_request, response_correlation_id};
 use millstream_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 use millstream_protocol::{ErrorCode, StrBytes, api};
-use millstream_reactor::{Reactor, Stream, Task, TaskQueue};
+use millstream_reactor::{Notify, Reactor, Stream, Task, TaskQueue};
 
 use crate::error::{ClientError, Result};
 
@@ -72,6 +72,11 @@ struct Inner {
     versions: RefCell<AHashMap<i16, (i16, i16)>>,
     next_correlation_id: Cell<i32>,
     outbox: RefCell<Vec<Bytes>>,
+    /// Requests put into the outbox so far, and those of them that have left.
+    queued: Cell<u64>,
+    sent: Cell<u64>,
+    /// Told when requests have left, and when the connection fails.
+    progress: Notify,
     sender: RefCell<Option<Waker>>,
     pending: RefCell<VecDeque<Pending>>,
     failed: RefCell<Option<ClientError>>,
@@ -123,6 +128,9 @@ impl Connection {
             versions: RefCell::default(),
             next_correlation_id: Cell::new(0),
             outbox: RefCell::default(),
+            queued: Cell::new(0),
+            sent: Cell::new(0),
+            progress: Notify::new(),
             sender: RefCell::default(),
             pending: RefCell::default(),
             failed: RefCell::default(),
@@ -193,9 +201,21 @@ impl Connection {
         }
     }
 
-    /// Sends `request`, to which no answer is due.
-    pub fn send<R: Request>(&self, request: &R, version: i16) -> Result<()> {
-        self.handle.inner.send(request, version, false).map(|_| ())
+    /// Sends `request`, to which no answer is due, and waits until it has left.
+    pub async fn send<R: Request>(&self, request: &R, version: i16) -> Result<()> {
+        let inner = &self.handle.inner;
+        inner.send(request, version, false)?;
+        let queued = inner.queued.get();
+        loop {
+            let sent = inner.progress.notified();
+            if inner.sent.get() >= queued {
+                return Ok(());
+            }
+            if !self.is_open() {
+                return Err(inner.failure());
+            }
+            sent.await;
+        }
     }
 
     /// How long an answer may take by default.
@@ -287,6 +307,7 @@ impl Inner {
             receiver
         });
         self.outbox.borrow_mut().push(frame);
+        self.queued.set(self.queued.get() + 1);
         if let Some(sender) = self.sender.take() {
             sender.wake();
         }
@@ -330,6 +351,7 @@ impl Inner {
             // Whoever asked may have given up.
             let _ = pending.answer.send(Err(error.clone()));
         }
+        self.progress.notify_waiters();
         if let Some(sender) = self.sender.take() {
             sender.wake();
         }
@@ -360,9 +382,12 @@ async fn send_requests(inner: &Inner) -> ClientError {
             Poll::Ready(requests)
         })
         .await;
+        let count = requests.len() as u64;
         if let Err(error) = inner.stream.send(requests).await {
             return ClientError::disconnected(&inner.address, error);
         }
+        inner.sent.set(inner.sent.get() + count);
+        inner.progress.notify_waiters();
     }
 }
 

@@ -6,7 +6,7 @@
 //! waits for room.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -95,7 +95,7 @@ struct Inner {
     client: Client,
     config: ProducerConfig,
     buffer: MemoryBudget,
-    partitions: RefCell<AHashMap<NamedPartition, Rc<Partition>>>,
+    partitions: RefCell<BTreeMap<NamedPartition, Rc<Partition>>>,
     /// Where records without a key of each topic go, until that batch is full.
     sticky: RefCell<AHashMap<Rc<str>, i32>>,
     identity: RefCell<Option<Identity>>,
@@ -387,7 +387,7 @@ impl Inner {
             .with_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
             .with_topic_data(vec![topic_data]);
         if self.config.acks == Acks::None {
-            connection.send(&request, version)?;
+            connection.send(&request, version).await?;
             return Ok((-1, -1));
         }
         let response = connection.call_version(&request, version, timeout).await?;

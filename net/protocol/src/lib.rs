@@ -8,7 +8,6 @@ pub mod cursor;
 pub mod fetch_response;
 pub mod first_bytes;
 pub mod frame;
-pub mod group_records;
 mod ids;
 pub mod partitioning;
 pub mod record_batch;

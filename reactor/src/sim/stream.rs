@@ -203,7 +203,8 @@ impl Drop for Listener {
             .borrow_mut()
             .stop_listening(node, &self.backlog);
         for connection in self.backlog.connections.take() {
-            world.abort(connection, ACCEPTOR);
+            world.send_reset(connection, CONNECTOR);
+            world.close(connection, ACCEPTOR);
         }
     }
 }

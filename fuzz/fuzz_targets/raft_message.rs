@@ -1,0 +1,4 @@
+//! Raft messages.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| millstream_fuzz::raft::raft_message(data));

@@ -1,0 +1,4 @@
+//! Bodies of requests of every advertised API.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| millstream_fuzz::protocol::request_body(data));

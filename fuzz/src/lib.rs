@@ -1,0 +1,7 @@
+//! What the fuzz targets do with their input, one file for each crate whose decoders they feed.
+//!
+//! Each file is also compiled into a test of that crate, which replays the corpus.
+
+pub mod metadata;
+pub mod protocol;
+pub mod raft;
