@@ -1,0 +1,1 @@
+"""The driver of scripts/compat: brokers, agents, scenarios and the report."""

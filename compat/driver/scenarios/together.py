@@ -1,0 +1,87 @@
+"""Several clients on one topic and in one group: what one writes all can read."""
+
+import contextlib
+
+from ..agent import Member, poll_until
+from ..records import CODECS, numbered, varied
+from ..suite import TOGETHER, Ground
+from .groups import SETTLED_SECONDS, owners_only, produce, receive, settled
+from .producing import assert_same
+
+
+class TogetherGround(Ground):
+    suite = "together"
+
+    def __init__(self, clients, broker, admin, run_id, log):
+        super().__init__(broker, admin, run_id)
+        self.clients = clients
+        self.log = log
+        self.agents = {name: self.connect(name) for name in clients}
+        self.agent = admin
+        self.opened = []
+
+    def connect(self, name):
+        client, prepared = self.clients[name]
+        return client.connect(prepared, self.broker.bootstrap, self.log)
+
+    def member(self, name, group, topics):
+        agent = self.connect(name)
+        self.opened.append(agent)
+        agent.subscribe(group, topics)
+        return Member(name, agent)
+
+    def end(self):
+        for agent in self.opened:
+            with contextlib.suppress(Exception):
+                agent.quit()
+        self.opened = []
+
+    def finish(self):
+        self.end()
+        for agent in self.agents.values():
+            agent.quit()
+
+
+@TOGETHER.scenario(parameters=CODECS)
+def each_reads_all(ground, codec):
+    topic = ground.topic()
+    sent = []
+    for name, agent in ground.agents.items():
+        own = varied(name, nulls=False, binary=False)
+        agent.produce(topic, own, codec=codec)
+        sent += own
+    for name, agent in ground.agents.items():
+        try:
+            assert_same(sent, agent.consume(topic, [(0, 0)], len(sent)))
+        except AssertionError as error:
+            raise AssertionError(f"read by {name}: {error}") from error
+
+
+@TOGETHER.scenario()
+def one_group_of_all(ground):
+    """The `range` assignor is the same in all of them, whoever leads."""
+    partitions = 2 * len(ground.clients)
+    topic, group = ground.topic(partitions), ground.unused("g")
+    members = []
+    for name in ground.clients:
+        members.append(ground.member(name, group, [topic]))
+        poll_until(members, lambda: settled(members, partitions), SETTLED_SECONDS,
+                   f"{partitions} partitions are shared after {name} joined")
+    expected = {}
+    produce(ground, topic, partitions, expected)
+    receive(members, expected, "to members of different clients")
+    owners_only(members)
+    while len(members) > 1:
+        left = members.pop(0)
+        left.agent.close()
+        poll_until(members, lambda: settled(members, partitions), SETTLED_SECONDS,
+                   f"{partitions} partitions are shared after {left.name} left")
+
+
+@TOGETHER.scenario()
+def offsets_agree(ground):
+    topic = ground.topic(3)
+    ground.admin.produce(topic, numbered(100, partitions=3), codec="zstd")
+    for name, agent in ground.agents.items():
+        found = agent.offsets(topic, 3)
+        assert found == [(0, 34), (0, 33), (0, 33)], f"{name} sees {found}"
