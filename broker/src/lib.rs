@@ -1,2 +1,15 @@
-//! The broker: joins everything into millstreamd.
+//! The broker: joins storage, replication, the controller and the coordinators into `millstreamd`.
+
+pub mod config;
 pub mod controller;
+pub mod coordinator;
+mod data_folder;
+pub mod fetch;
+mod handlers;
+mod node;
+pub mod shard;
+
+pub use node::{BoundListener, ControllerStart, Node, NodeError, ShardStart, Supervisor};
+
+/// The topic in which groups and their committed offsets are kept.
+pub const GROUP_METADATA_TOPIC: &str = "__consumer_offsets";

@@ -1,2 +1,218 @@
-//! The daemon.
-fn main() {}
+//! `millstreamd`: reads the settings, checks the machine, starts a node and says where it is.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Parser;
+use futures::executor::block_on;
+use millstream_broker::config::{BrokerConfig, Endpoint, Settings, broker_keys};
+use millstream_broker::{BoundListener, Node, NodeError};
+use millstream_reactor::uring::{
+    PortReservation, ShardHandle, ShardOptions, probe, reserve_port, start_shard,
+    supports_direct_io,
+};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+/// Apache Kafka's job on today's Linux. With no options it runs a node in ./millstream-data that
+/// listens on 127.0.0.1:9092.
+#[derive(Debug, Parser)]
+#[command(name = "millstreamd", version)]
+struct Options {
+    /// Settings in Kafka's own format, server.properties.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, stronger than the file's; may be given many times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Go through the page cache where the file system has no O_DIRECT.
+    #[arg(long)]
+    allow_buffered_io: bool,
+    /// Print every setting with its default and what it does, and exit.
+    #[arg(long)]
+    list_settings: bool,
+}
+
+/// Why the process ends, in words for the person who started it.
+type Failure = String;
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let options = Options::parse();
+    if options.list_settings {
+        list_settings();
+        return ExitCode::SUCCESS;
+    }
+    let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(&options, started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("millstreamd: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options, started: Instant) -> Result<(), Failure> {
+    let config = read_config(options)?;
+    probe().map_err(|lack| lack.to_string())?;
+    check_direct_io(&config, options.allow_buffered_io)?;
+    let (listeners, _reservations) = bind(&config)?;
+    let cpus = affinity()?;
+    let shards = if config.shards == 0 { cpus.len() } else { config.shards };
+    let config = Arc::new(config);
+    let node = Node::new(config.clone(), shards, listeners.clone(), random_uuid());
+
+    let controller = node.controller;
+    let controller = spawn("controller".into(), None, move |reactor| controller.run(reactor))?;
+    let mut threads = Vec::with_capacity(shards);
+    for (id, shard) in node.shards.into_iter().enumerate() {
+        let cpu = (shards <= cpus.len()).then(|| cpus[id]);
+        threads.push(spawn(format!("shard-{id}"), cpu, move |reactor| shard.run(reactor))?);
+    }
+    let mut supervisor = node.supervisor;
+    block_on(supervisor.start()).map_err(|error| error.to_string())?;
+    announce(&config, &listeners, shards, started);
+
+    block_on(supervisor.finish()).map_err(|error| error.to_string())?;
+    threads.into_iter().for_each(ShardHandle::join);
+    controller.join().map_err(|error: NodeError| error.to_string())?;
+    info!("stopped");
+    Ok(())
+}
+
+fn spawn<T, F, Main>(name: String, cpu: Option<usize>, main: F) -> Result<ShardHandle<T>, Failure>
+where
+    T: Send + 'static,
+    F: FnOnce(millstream_reactor::Reactor) -> Main + Send + 'static,
+    Main: Future<Output = T> + 'static,
+{
+    let options = ShardOptions { name: name.clone(), cpu, ..ShardOptions::default() };
+    start_shard(options, main).map_err(|cause| format!("cannot start the thread {name}: {cause}"))
+}
+
+fn read_config(options: &Options) -> Result<BrokerConfig, Failure> {
+    let mut settings = Settings::default();
+    if let Some(path) = &options.config {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| format!("cannot read {}: {cause}", path.display()))?;
+        settings
+            .take_properties(&text)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    for pair in &options.settings {
+        settings.take_pair(pair).map_err(|error| format!("--set {pair}: {error}"))?;
+    }
+    let config = BrokerConfig::new(settings).map_err(|error| error.to_string())?;
+    for notice in config.settings.notices() {
+        info!("{notice}");
+    }
+    Ok(config)
+}
+
+fn check_direct_io(config: &BrokerConfig, allow_buffered: bool) -> Result<(), Failure> {
+    let dir = &config.log_dir;
+    std::fs::create_dir_all(dir)
+        .map_err(|cause| format!("cannot make {}: {cause}; set log.dirs", dir.display()))?;
+    let supported = supports_direct_io(dir)
+        .map_err(|cause| format!("cannot write to {}: {cause}; set log.dirs", dir.display()))?;
+    match (supported, allow_buffered) {
+        (true, _) => Ok(()),
+        (false, true) => {
+            warn!("{} has no O_DIRECT: records go through the page cache", dir.display());
+            Ok(())
+        }
+        (false, false) => Err(format!(
+            "the file system of {} has no O_DIRECT; set log.dirs to a folder on a disk, or start \
+             with --allow-buffered-io",
+            dir.display()
+        )),
+    }
+}
+
+/// Takes the ports, so that a second process is refused, and finds the addresses.
+fn bind(config: &BrokerConfig) -> Result<(Vec<BoundListener>, Vec<PortReservation>), Failure> {
+    let (mut bound, mut reservations) = (Vec::new(), Vec::new());
+    for (listener, advertised) in config.listeners.iter().zip(&config.advertised) {
+        let (address, reservation) = reserve(listener)?;
+        reservations.push(reservation);
+        let told_port = if advertised.port == 0 { address.port() } else { advertised.port };
+        bound.push(BoundListener {
+            name: listener.name.clone(),
+            address,
+            advertised_host: match advertised.host.as_str() {
+                "" | "0.0.0.0" | "::" => host_name(),
+                host => host.to_owned(),
+            },
+            advertised_port: told_port,
+        });
+    }
+    Ok((bound, reservations))
+}
+
+fn reserve(listener: &Endpoint) -> Result<(SocketAddr, PortReservation), Failure> {
+    let Endpoint { name, host, port } = listener;
+    let host = if host.is_empty() { "0.0.0.0" } else { host };
+    let address = (host, *port)
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next())
+        .ok_or_else(|| format!("listeners: the host {host} of {name} has no address"))?;
+    reserve_port(address).map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "{address} is taken by another process; stop that one, or listen elsewhere, such as \
+             --set listeners={name}://{host}:{}",
+            port.wrapping_add(1)
+        ),
+        _ => format!("cannot listen on {address} ({name} of listeners): {cause}"),
+    })
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// The cores that the process may run on.
+fn affinity() -> Result<Vec<usize>, Failure> {
+    let set = sched_getaffinity(Pid::from_raw(0)).map_err(|cause| format!("no cores: {cause}"))?;
+    Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
+}
+
+fn random_uuid() -> uuid::Uuid {
+    uuid::Uuid::new_v4()
+}
+
+fn announce(config: &BrokerConfig, listeners: &[BoundListener], shards: usize, started: Instant) {
+    let took = started.elapsed().as_millis();
+    println!("millstreamd {} is ready after {took} ms", env!("CARGO_PKG_VERSION"));
+    for listener in listeners {
+        println!("  listening on {} ({})", listener.address, listener.name);
+    }
+    println!("  data in {}", config.log_dir.display());
+    println!("  {shards} shards, durability={}", config.settings.text("durability"));
+    if let Some(listener) = listeners.first() {
+        let address = (listener.advertised_host.as_str(), listener.advertised_port);
+        println!(
+            "try: millstream --bootstrap-server {}:{} topic create hello",
+            address.0, address.1
+        );
+    }
+}
+
+fn list_settings() {
+    let mut keys: Vec<_> = broker_keys().collect();
+    keys.sort_by_key(|key| key.name);
+    for key in keys {
+        println!("{} = {}", key.name, key.default.unwrap_or("(none)"));
+        println!("    {:?}: {}", key.status, key.text);
+    }
+}

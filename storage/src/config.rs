@@ -83,6 +83,8 @@ pub struct StoreConfig {
     pub checkpoint_interval: Duration,
     /// How cold data leaves the disk.
     pub cold_read: ColdRead,
+    /// Write with O_DIRECT. Off only where the file system cannot, and the user said so.
+    pub direct_io: bool,
 }
 
 impl StoreConfig {
@@ -95,9 +97,10 @@ impl StoreConfig {
             tail_buffer_bytes: 1 << 20,
             index_memory_bytes: 8 << 20,
             open_files: 256,
-            checkpoint_bytes: 64 << 20,
+            checkpoint_bytes: 128 << 20,
             checkpoint_interval: Duration::from_secs(10),
             cold_read: ColdRead::Buffered,
+            direct_io: true,
         }
     }
 }

@@ -3,20 +3,35 @@
 //! A [`ShardStore`] holds what the logs of one shard share: memory for tails, open files, flushes
 //! and checkpoints. A [`Log`] is one partition. Both live on one thread.
 
+mod buffer_pool;
 mod checkpoint_file;
+mod closing;
 mod config;
 mod error;
+mod file_cache;
+mod flush_group;
 mod leader_epoch_cache;
 mod log;
+mod maintenance;
 mod offset_index;
 mod partition_metadata;
 mod producer_snapshot;
 mod producer_state;
 mod read_plan;
+mod reader;
+mod recovery;
 mod recovery_checkpoint;
+mod segment;
+pub mod segment_dump;
+mod segment_scan;
+mod start_state;
 mod store;
 mod stored_batch;
+mod tail;
 mod time_index;
+mod time_lookup;
+mod truncation;
+mod writer;
 
 pub use checkpoint_file::{
     CheckpointError, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, OffsetCheckpoint,
@@ -25,9 +40,12 @@ pub use checkpoint_file::{
 pub use config::{ColdRead, Durability, LogConfig, StoreConfig};
 pub use error::{AppendError, ReadError, StorageError};
 pub use leader_epoch_cache::{EpochEntry, LeaderEpochCache};
-pub use log::{AppendOrigin, Appended, Log, Recovery, TimestampOffset};
+pub use log::{AppendOrigin, Appended, Log};
 pub use partition_metadata::{decode_id, encode_id};
 pub use producer_state::{BatchMetadata, ProducerState, ProducerStates};
 pub use read_plan::{FileRange, ReadPart, ReadPlan};
+pub use recovery::Recovery;
 pub use recovery_checkpoint::{CheckpointEntry, CheckpointPlace, LogName};
-pub use store::{ShardStore, StartState, finish_clean_shutdown};
+pub use start_state::{ClosedShard, StartState, finish_clean_shutdown};
+pub use store::ShardStore;
+pub use time_lookup::TimestampOffset;

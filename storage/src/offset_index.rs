@@ -73,11 +73,6 @@ impl<'a> OffsetIndexView<'a> {
         self.bytes.len() / ENTRY_LEN
     }
 
-    /// Whether there is none.
-    pub fn is_empty(self) -> bool {
-        self.bytes.is_empty()
-    }
-
     /// One entry.
     pub fn entry(self, index: usize) -> OffsetEntry {
         let word = |at: usize| {

@@ -117,10 +117,6 @@ impl ProducerStates {
         self.producers.insert(producer_id, state);
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.producers = AHashMap::new();
-    }
-
     /// Judges a batch that came from a client.
     pub fn check(&self, batch: &BatchHeader) -> SequenceCheck {
         let Some(state) = self.producers.get(&batch.producer_id.0) else {

@@ -1,62 +1,375 @@
-//! skeleton
-#![allow(clippy::todo, dead_code, unused_variables, missing_docs)] // Skeleton, replaced whole by its owner.
+//! What the logs of one shard share: memory for tails, open files, flushes, checkpoints.
+//!
+//! Checkpoints are made by a task that runs while something was appended that none covers, every
+//! [`StoreConfig::checkpoint_interval`], or sooner by bytes and when a segment is full. The same
+//! task lets logs rest that nobody appended to for a whole interval.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
-use millstream_reactor::{Notify, Reactor};
+use bytes::Bytes;
+use futures::future::{Either, select};
+use futures::stream::StreamExt;
+use millstream_protocol::{PartitionIndex, TopicId};
+use millstream_reactor::{File, FileSystem, Notify, OpenOptions, Reactor, TailBuffer, TaskQueue};
 
-use crate::config::StoreConfig;
+use crate::buffer_pool::BufferPool;
+use crate::config::{LogConfig, StoreConfig};
 use crate::error::StorageError;
-use crate::recovery_checkpoint::{CheckpointEntry, LogName};
+use crate::file_cache::{FileCache, IndexCache};
+use crate::flush_group::FlushGroup;
+use crate::log::Log;
+use crate::maintenance::Exclusive;
+use crate::recovery_checkpoint::{self, CheckpointEntries, CheckpointEntry, LogName};
+use crate::start_state::{ClosedShard, StartState};
 
-/// What the last run left at the root of the folder. Taken once per process, before any log is
-/// opened, and cloned to every shard.
-#[derive(Debug, Clone)]
-pub struct StartState {}
+/// Logs whose checkpoints are under way at once.
+const CHECKPOINTS_AT_ONCE: usize = 16;
+/// When memory is short, this part of the budget is freed at once.
+const EVICTION_PART: usize = 8;
 
-impl StartState {
-    /// Reads and merges the checkpoints, and takes the clean-shutdown marker away.
-    pub async fn take(reactor: &Reactor, root: &Path) -> Result<StartState, StorageError> {
-        todo!()
-    }
-    /// Whether the last run ended with a clean stop.
-    pub fn was_clean(&self) -> bool {
-        todo!()
-    }
-    /// The broker epoch in the marker of a clean stop.
-    pub fn clean_broker_epoch(&self) -> Option<i64> {
-        todo!()
-    }
+/// What the logs of one shard share.
+pub struct ShardStore {
+    pub(crate) reactor: Reactor,
+    pub(crate) config: StoreConfig,
+    pub(crate) flushes: FlushGroup,
+    pub(crate) read_files: RefCell<FileCache>,
+    pub(crate) indexes: RefCell<IndexCache>,
+    pub(crate) room: Notify,
+    start: StartState,
+    pool: RefCell<BufferPool>,
+    logs: RefCell<BTreeMap<LogName, Weak<Log>>>,
+    /// Logs with something that no checkpoint covers.
+    dirty: RefCell<Vec<Weak<Log>>>,
+    /// Logs that were appended to since they last rested.
+    awake: RefCell<Vec<Weak<Log>>>,
+    last_log_id: Cell<u64>,
+    last_touch: Cell<u64>,
+    /// Bytes appended since the last checkpoint.
+    unchecked_bytes: Cell<u64>,
+    checkpoint_wanted: Notify,
+    checkpointer_runs: Cell<bool>,
+    checkpointing: Exclusive,
+    /// Held while the checkpoint file is replaced.
+    file_lock: Exclusive,
+    /// The touch count when idle logs were last looked for.
+    last_sweep: Cell<u64>,
+    closed: Cell<bool>,
 }
-
-/// Writes Kafka's checkpoint files and the clean-shutdown marker. Called once per process, with
-/// what [`ShardStore::close`] of every shard returned.
-pub async fn finish_clean_shutdown(
-    reactor: &Reactor,
-    root: &Path,
-    closed: Vec<(LogName, CheckpointEntry)>,
-    broker_epoch: i64,
-) -> Result<(), StorageError> {
-    todo!()
-}
-
-pub struct ShardStore {}
 
 impl ShardStore {
+    /// The store of one shard.
     pub fn new(reactor: Reactor, config: StoreConfig, start: StartState) -> Rc<ShardStore> {
-        todo!()
+        Rc::new(ShardStore {
+            flushes: FlushGroup::default(),
+            read_files: RefCell::new(FileCache::new(config.open_files)),
+            indexes: RefCell::new(IndexCache::new(config.index_memory_bytes)),
+            room: Notify::new(),
+            start,
+            pool: RefCell::new(BufferPool::new(
+                config.tail_memory_bytes,
+                config.tail_buffer_bytes,
+            )),
+            logs: RefCell::default(),
+            dirty: RefCell::default(),
+            awake: RefCell::default(),
+            last_log_id: Cell::new(0),
+            last_touch: Cell::new(0),
+            unchecked_bytes: Cell::new(0),
+            checkpoint_wanted: Notify::new(),
+            checkpointer_runs: Cell::new(false),
+            checkpointing: Exclusive::default(),
+            file_lock: Exclusive::default(),
+            last_sweep: Cell::new(0),
+            closed: Cell::new(false),
+            reactor,
+            config,
+        })
     }
-    /// Fired when tail buffers become free: see [`crate::AppendError::NoRoom`].
+
+    /// Fired when tail buffers may have become free: see [`crate::AppendError::NoRoom`].
     pub fn room(&self) -> Notify {
-        todo!()
+        self.room.clone()
     }
-    /// Makes a checkpoint now.
+
+    /// The log of a partition, if it is open.
+    pub fn log(&self, topic: &str, partition: PartitionIndex) -> Option<Rc<Log>> {
+        let logs = self.logs.borrow();
+        logs.get(&(topic.to_owned(), partition))?.upgrade()
+    }
+
+    /// Makes a checkpoint now. Logs that fail go offline by themselves.
     pub async fn checkpoint(self: &Rc<Self>) -> Result<(), StorageError> {
-        todo!()
+        let _one = self.checkpointing.lock().await;
+        self.unchecked_bytes.set(0);
+        let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
+        let logs: Vec<Rc<Log>> = dirty.iter().filter_map(Weak::upgrade).collect();
+        let checkpoints = logs.into_iter().map(|log| async move {
+            let result = log.checkpoint().await;
+            (log, result)
+        });
+        let done: Vec<(Rc<Log>, Result<_, StorageError>)> =
+            futures::stream::iter(checkpoints)
+                .buffer_unordered(CHECKPOINTS_AT_ONCE)
+                .collect()
+                .await;
+        for (log, result) in &done {
+            if let Err(error) = result {
+                log.go_offline(error.clone());
+            } else if log.state.borrow().dirty {
+                self.dirty.borrow_mut().push(Rc::downgrade(log));
+            }
+        }
+        self.write_checkpoint_file().await?;
+        for (log, result) in done {
+            if let Ok(Some(snapshot)) = result {
+                log.remove_snapshot(snapshot).await;
+            }
+        }
+        Ok(())
     }
-    /// Closes all logs cleanly; what they had is for [`finish_clean_shutdown`].
-    pub async fn close(self: &Rc<Self>) -> Result<Vec<(LogName, CheckpointEntry)>, StorageError> {
-        todo!()
+
+    /// Closes all logs; what they had is for [`crate::finish_clean_shutdown`].
+    pub async fn close(self: &Rc<Self>) -> ClosedShard {
+        self.closed.set(true);
+        self.checkpoint_wanted.notify_waiters();
+        let logs = self.open_logs();
+        let closings = logs.into_iter().map(|log| async move {
+            let result = log.close().await;
+            (log, result)
+        });
+        let closed: Vec<(Rc<Log>, Result<(), StorageError>)> = futures::stream::iter(closings)
+            .buffer_unordered(CHECKPOINTS_AT_ONCE)
+            .collect()
+            .await;
+        let mut shard = ClosedShard {
+            logs: Vec::with_capacity(closed.len()),
+            clean: true,
+        };
+        for (log, result) in closed {
+            if let Err(error) = result {
+                let (topic, partition) = &log.name;
+                tracing::error!(
+                    topic,
+                    partition = partition.0,
+                    "not closed cleanly: {error}"
+                );
+                shard.clean = false;
+            }
+            shard.logs.push((log.name.clone(), log.checkpoint_entry()));
+        }
+        shard
+    }
+
+    pub(crate) fn fs(&self) -> FileSystem {
+        self.reactor.fs()
+    }
+
+    pub(crate) async fn open_file(
+        &self,
+        path: &Path,
+        options: OpenOptions,
+    ) -> Result<File, StorageError> {
+        self.fs()
+            .open(path, options)
+            .await
+            .map_err(|cause| StorageError::io("open", path, cause))
+    }
+
+    pub(crate) async fn write_atomic(&self, path: &Path, data: Bytes) -> Result<(), StorageError> {
+        self.fs()
+            .write_atomic(path, data)
+            .await
+            .map_err(|cause| StorageError::io("write", path, cause))
+    }
+
+    pub(crate) async fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
+        self.fs()
+            .sync_dir(path)
+            .await
+            .map_err(|cause| StorageError::io("flush", path, cause))
+    }
+
+    pub(crate) fn start_was_clean(&self) -> bool {
+        self.start.was_clean()
+    }
+
+    pub(crate) fn start_entry(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+        topic_id: TopicId,
+    ) -> Option<CheckpointEntry> {
+        self.start.entry(topic, partition, topic_id)
+    }
+
+    pub(crate) fn next_log_id(&self) -> u64 {
+        self.last_log_id.set(self.last_log_id.get() + 1);
+        self.last_log_id.get()
+    }
+
+    pub(crate) fn next_touch(&self) -> u64 {
+        self.last_touch.set(self.last_touch.get() + 1);
+        self.last_touch.get()
+    }
+
+    /// Takes in a log that was opened; the next checkpoint names it.
+    pub(crate) fn register(self: &Rc<Self>, log: &Rc<Log>) {
+        let mut logs = self.logs.borrow_mut();
+        logs.insert(log.name.clone(), Rc::downgrade(log));
+        drop(logs);
+        if log.state.borrow().dirty {
+            self.dirty.borrow_mut().push(Rc::downgrade(log));
+        }
+        self.run_checkpointer();
+    }
+
+    pub(crate) fn unregister(&self, log: &Rc<Log>) {
+        self.logs.borrow_mut().remove(&log.name);
+    }
+
+    pub(crate) fn note_dirty(self: &Rc<Self>, log: &Rc<Log>) {
+        self.dirty.borrow_mut().push(Rc::downgrade(log));
+        self.run_checkpointer();
+    }
+
+    pub(crate) fn note_awake(&self, log: &Rc<Log>) {
+        self.awake.borrow_mut().push(Rc::downgrade(log));
+    }
+
+    pub(crate) fn note_appended(&self, bytes: u64) {
+        let before = self.unchecked_bytes.get();
+        self.unchecked_bytes.set(before + bytes);
+        let limit = self.config.checkpoint_bytes;
+        if before < limit && before + bytes >= limit {
+            self.checkpoint_wanted.notify_waiters();
+        }
+    }
+
+    pub(crate) fn note_roll(&self) {
+        self.checkpoint_wanted.notify_waiters();
+    }
+
+    pub(crate) fn jitter_ms(&self, config: &LogConfig) -> i64 {
+        match config.segment_jitter_ms.min(config.segment_ms) {
+            most @ 1.. => (self.reactor.random_u64() % (most as u64 + 1)) as i64,
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn forget_index(&self, log: u64, segment: i64) {
+        self.indexes.borrow_mut().remove((log, segment));
+    }
+
+    pub(crate) fn forget_log_files(&self, log: u64) {
+        self.indexes.borrow_mut().remove_log(log);
+        self.read_files.borrow_mut().remove_log(log);
+    }
+
+    /// A tail buffer; takes from the logs that were appended to longest ago what is written of
+    /// them, if need be. No log's state may be borrowed.
+    pub(crate) fn take_buffer(&self, capacity: usize) -> Option<TailBuffer> {
+        if let Some(buffer) = self.pool.borrow_mut().take(capacity) {
+            return Some(buffer);
+        }
+        self.evict(capacity.max(self.config.tail_memory_bytes / EVICTION_PART));
+        self.pool.borrow_mut().take(capacity)
+    }
+
+    pub(crate) fn give_back(&self, buffer: TailBuffer) {
+        self.pool.borrow_mut().give_back(buffer);
+    }
+
+    fn evict(&self, bytes: usize) {
+        let mut logs: Vec<Rc<Log>> = {
+            let awake = self.awake.borrow();
+            awake.iter().filter_map(Weak::upgrade).collect()
+        };
+        logs.sort_by_key(|log| log.last_touch.get());
+        let mut freed = 0;
+        for log in logs {
+            freed += log.release_written_chunks();
+            if freed >= bytes {
+                return;
+            }
+        }
+    }
+
+    /// Replaces the shard's checkpoint file by what all open logs say.
+    pub(crate) async fn write_checkpoint_file(&self) -> Result<(), StorageError> {
+        let _one = self.file_lock.lock().await;
+        let entries: CheckpointEntries = self
+            .open_logs()
+            .iter()
+            .map(|log| (log.name.clone(), log.checkpoint_entry()))
+            .collect();
+        let path = self
+            .config
+            .root
+            .join(recovery_checkpoint::file_name(self.config.shard));
+        let text = recovery_checkpoint::to_text(&entries);
+        self.write_atomic(&path, text.into()).await
+    }
+
+    fn open_logs(&self) -> Vec<Rc<Log>> {
+        let logs = self.logs.borrow();
+        logs.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn run_checkpointer(self: &Rc<Self>) {
+        if self.checkpointer_runs.replace(true) || self.closed.get() {
+            return;
+        }
+        let store = Rc::downgrade(self);
+        let task = ShardStore::make_checkpoints(store, self.reactor.clone());
+        self.reactor.spawn(TaskQueue::Background, task).detach();
+    }
+
+    async fn make_checkpoints(weak: Weak<ShardStore>, reactor: Reactor) {
+        loop {
+            let (interval, wanted) = match weak.upgrade() {
+                Some(store) if !store.closed.get() => (
+                    store.config.checkpoint_interval,
+                    store.checkpoint_wanted.notified(),
+                ),
+                _ => return,
+            };
+            let sleep = std::pin::pin!(reactor.sleep(interval));
+            let wanted = std::pin::pin!(wanted);
+            let by_time = matches!(select(sleep, wanted).await, Either::Left(_));
+            let Some(store) = weak.upgrade().filter(|store| !store.closed.get()) else {
+                return;
+            };
+            if let Err(error) = store.checkpoint().await {
+                // The old one still holds: recovery would only take longer.
+                tracing::warn!("no checkpoint: {error}");
+            }
+            if by_time {
+                store.let_rest().await;
+            }
+            let idle = store.dirty.borrow().is_empty() && store.awake.borrow().is_empty();
+            if idle {
+                store.checkpointer_runs.set(false);
+                return;
+            }
+        }
+    }
+
+    /// Lets the logs rest that were not appended to since this was last called.
+    async fn let_rest(self: &Rc<Self>) {
+        let since = self.last_sweep.replace(self.last_touch.get());
+        let awake = std::mem::take(&mut *self.awake.borrow_mut());
+        for log in awake.iter().filter_map(Weak::upgrade) {
+            if log.last_touch.get() > since {
+                self.awake.borrow_mut().push(Rc::downgrade(&log));
+                continue;
+            }
+            log.is_awake.set(false);
+            if let Err(error) = log.rest().await {
+                log.go_offline(error);
+            }
+        }
     }
 }

@@ -68,11 +68,6 @@ impl<'a> TimeIndexView<'a> {
         self.bytes.len() / ENTRY_LEN
     }
 
-    /// Whether there is none.
-    pub fn is_empty(self) -> bool {
-        self.bytes.is_empty()
-    }
-
     /// One entry.
     pub fn entry(self, index: usize) -> TimeEntry {
         let bytes = &self.bytes[index * ENTRY_LEN..];

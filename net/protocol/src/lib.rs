@@ -20,4 +20,5 @@ pub use ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicId, 
 /// The error codes of the protocol, by Kafka's names.
 pub use kafka_protocol::ResponseError as ErrorCode;
 pub use kafka_protocol::messages;
+pub use kafka_protocol::protocol::{Encodable, HeaderVersion, Request};
 pub use kafka_protocol::protocol::StrBytes;

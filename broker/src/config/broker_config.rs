@@ -1,0 +1,222 @@
+//! What the broker acts on, as one plain struct made once at start.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use millstream_protocol::NodeId;
+
+use super::keys::list;
+use super::listeners::Endpoint;
+use super::settings::{Settings, SettingsError};
+
+/// The node's settings, parsed.
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// All settings, for those who answer by name.
+    pub settings: Settings,
+    /// This node.
+    pub node_id: NodeId,
+    /// Rack told to clients.
+    pub rack: Option<String>,
+    /// Where clients connect.
+    pub listeners: Vec<Endpoint>,
+    /// What clients are told, in the order of `listeners`.
+    pub advertised: Vec<Endpoint>,
+    /// The folder of all data.
+    pub log_dir: PathBuf,
+    /// Cores that serve partitions; 0 for all there are.
+    pub shards: usize,
+    /// Memory of one shard for requests and tails, in bytes.
+    pub shard_memory_bytes: u64,
+    /// Largest request frame.
+    pub socket_request_max_bytes: usize,
+    /// Most bytes in one answer to a fetch.
+    pub fetch_max_bytes: i32,
+    /// Fetch sessions kept by the node.
+    pub fetch_session_slots: usize,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// When an idle connection is closed; `None` for never.
+    pub connections_max_idle: Option<Duration>,
+    /// Whether topics are made on demand.
+    pub auto_create_topics: bool,
+    /// Whether topics may be deleted.
+    pub delete_topic_enable: bool,
+    /// Partitions of a topic that does not say.
+    pub num_partitions: i32,
+    /// Replicas of a topic that does not say.
+    pub default_replication_factor: i16,
+    /// Partitions of `__consumer_offsets`.
+    pub offsets_topic_partitions: i32,
+    /// Replicas of `__consumer_offsets`.
+    pub offsets_topic_replication_factor: i16,
+    /// Longest wait for a commit of offsets.
+    pub offsets_commit_timeout: Duration,
+}
+
+impl BrokerConfig {
+    /// Makes the struct; fails on what the table cannot check by itself.
+    pub fn new(settings: Settings) -> Result<BrokerConfig, SettingsError> {
+        let invalid = SettingsError::Invalid;
+        let controller: Vec<String> = list(settings.text("controller.listener.names"))
+            .map(str::to_ascii_uppercase)
+            .collect();
+        let for_clients = |endpoints: Vec<Endpoint>| -> Vec<Endpoint> {
+            endpoints.into_iter().filter(|e| !controller.contains(&e.name)).collect()
+        };
+        let listeners = for_clients(
+            Endpoint::parse_list("listeners", settings.text("listeners")).map_err(invalid)?,
+        );
+        if listeners.is_empty() {
+            return Err(invalid("`listeners` names none for clients".into()));
+        }
+        check_protocols(&settings, &listeners)?;
+        let told = match settings.given("advertised.listeners") {
+            None => Vec::new(),
+            Some(value) => {
+                for_clients(Endpoint::parse_list("advertised.listeners", value).map_err(invalid)?)
+            }
+        };
+        if let Some(stray) = told.iter().find(|t| listeners.iter().all(|l| l.name != t.name)) {
+            let name = &stray.name;
+            return Err(invalid(format!(
+                "`advertised.listeners` names {name}, which `listeners` does not have; add it \
+                 there or remove it"
+            )));
+        }
+        if let Some(wild) = told.iter().find(|t| matches!(t.host.as_str(), "0.0.0.0" | "::")) {
+            return Err(invalid(format!(
+                "`advertised.listeners` has {} for {}, which no client can connect to; name an \
+                 address or host",
+                wild.host, wild.name
+            )));
+        }
+        let advertised = listeners
+            .iter()
+            .map(|listener| {
+                let own = told.iter().find(|t| t.name == listener.name);
+                own.cloned().unwrap_or_else(|| listener.clone())
+            })
+            .collect();
+        let dirs: Vec<&str> =
+            list(settings.given("log.dirs").unwrap_or(settings.text("log.dir"))).collect();
+        let &[log_dir] = dirs.as_slice() else {
+            return Err(invalid(format!(
+                "`log.dirs` names {} folders; one is served, name one",
+                dirs.len()
+            )));
+        };
+        let roles: Vec<&str> = list(settings.text("process.roles")).collect();
+        if !roles.contains(&"broker") {
+            return Err(invalid(
+                "`process.roles` lacks broker; this node is always broker and controller".into(),
+            ));
+        }
+        let node_id = settings.given("node.id").or(settings.given("broker.id")).unwrap_or("1");
+        let idle: i64 = settings.number("connections.max.idle.ms");
+        let size = |name: &str| {
+            usize::try_from(settings.number::<i64>(name)).unwrap_or(usize::MAX)
+        };
+        Ok(BrokerConfig {
+            node_id: NodeId(node_id.trim().parse().map_err(|_| {
+                SettingsError::Invalid(format!("Invalid value {node_id} for configuration node.id"))
+            })?),
+            rack: settings.given("broker.rack").map(str::to_owned),
+            listeners,
+            advertised,
+            log_dir: PathBuf::from(log_dir),
+            shards: size("shards"),
+            shard_memory_bytes: settings.number("shard.memory.bytes"),
+            socket_request_max_bytes: size("socket.request.max.bytes"),
+            fetch_max_bytes: settings.number("fetch.max.bytes"),
+            fetch_session_slots: size("max.incremental.fetch.session.cache.slots"),
+            max_connections: size("max.connections"),
+            connections_max_idle: u64::try_from(idle).ok().map(Duration::from_millis),
+            auto_create_topics: settings.boolean("auto.create.topics.enable"),
+            delete_topic_enable: settings.boolean("delete.topic.enable"),
+            num_partitions: settings.number("num.partitions"),
+            default_replication_factor: settings.number("default.replication.factor"),
+            offsets_topic_partitions: settings.number("offsets.topic.num.partitions"),
+            offsets_topic_replication_factor: settings.number("offsets.topic.replication.factor"),
+            offsets_commit_timeout: Duration::from_millis(
+                settings.number("offsets.commit.timeout.ms"),
+            ),
+            settings,
+        })
+    }
+}
+
+/// Every listener for clients speaks PLAINTEXT: the others are not there yet.
+fn check_protocols(settings: &Settings, listeners: &[Endpoint]) -> Result<(), SettingsError> {
+    let map: Vec<(String, String)> = list(settings.text("listener.security.protocol.map"))
+        .filter_map(|item| item.split_once(':'))
+        .map(|(name, protocol)| (name.to_ascii_uppercase(), protocol.to_ascii_uppercase()))
+        .collect();
+    for listener in listeners {
+        let name = &listener.name;
+        match map.iter().find(|(mapped, _)| mapped == name) {
+            Some((_, protocol)) if protocol == "PLAINTEXT" => {}
+            Some((_, protocol)) => {
+                return Err(SettingsError::Refused {
+                    name: format!("{name}:{protocol} in listener.security.protocol.map"),
+                    reason: "TLS and SASL are not there yet, listeners are PLAINTEXT",
+                });
+            }
+            None => {
+                return Err(SettingsError::Invalid(format!(
+                    "`listener.security.protocol.map` has no protocol for the listener {name}; \
+                     add {name}:PLAINTEXT"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pairs: &[&str]) -> Result<BrokerConfig, SettingsError> {
+        let mut settings = Settings::default();
+        for pair in pairs {
+            settings.take_pair(pair)?;
+        }
+        BrokerConfig::new(settings)
+    }
+
+    #[test]
+    fn with_nothing_given_it_is_a_local_node() {
+        let config = config(&[]).expect("the defaults are valid");
+        assert_eq!(config.node_id, NodeId(1));
+        assert_eq!(config.listeners, config.advertised);
+        assert_eq!((config.listeners[0].host.as_str(), config.listeners[0].port), ("127.0.0.1", 9092));
+    }
+
+    #[test]
+    fn controller_listeners_are_not_for_clients() {
+        let config = config(&[
+            "listeners=PLAINTEXT://:9092,CONTROLLER://:9093",
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "advertised.listeners=PLAINTEXT://host:1",
+        ])
+        .expect("valid");
+        assert_eq!(config.listeners.len(), 1);
+        assert_eq!(config.advertised[0].host, "host");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (pairs, words) in [
+            (&["log.dirs=/a,/b"][..], "log.dirs"),
+            (&["listeners=SSL://:1"], "SSL:SSL"),
+            (&["listeners=X://:1"], "X:PLAINTEXT"),
+            (&["advertised.listeners=X://a:1"], "advertised.listeners"),
+            (&["advertised.listeners=PLAINTEXT://0.0.0.0:1"], "0.0.0.0"),
+            (&["process.roles=controller"], "process.roles"),
+        ] {
+            let error = config(pairs).expect_err("refused").to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Settings: one table of keys, from which parsing, validation, help and DescribeConfigs come.
+
+mod broker_config;
+mod keys;
+mod listeners;
+mod properties;
+mod rules;
+mod settings;
+mod topic_config;
+
+pub use broker_config::BrokerConfig;
+pub use keys::{Key, Kind, Status, TopicKey, broker_key, broker_keys, topic_key, topic_keys};
+pub use listeners::Endpoint;
+pub use properties::{PropertiesError, parse_properties};
+pub use rules::TopicRules;
+pub use settings::{Settings, SettingsError};
+pub use topic_config::{TopicConfig, check_topic_override};

@@ -1,0 +1,45 @@
+//! What the table of keys tells the controller.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millstream_controller::ConfigRules;
+use millstream_metadata::{ConfigResource, ResourceType};
+
+use super::BrokerConfig;
+use super::keys::{Kind, topic_key};
+use super::topic_config::check_topic_override;
+
+/// The rules for the settings of topics.
+pub struct TopicRules {
+    /// The node's settings, from which defaults come.
+    pub config: Arc<BrokerConfig>,
+}
+
+impl ConfigRules for TopicRules {
+    fn validate(
+        &self,
+        resource: &ConfigResource,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<(), String> {
+        match resource.resource_type {
+            ResourceType::Topic => {
+                configs.iter().try_for_each(|(name, value)| check_topic_override(name, value))
+            }
+            _ => Err(format!("the settings of {resource} cannot be changed")),
+        }
+    }
+
+    fn is_list(&self, resource_type: ResourceType, key: &str) -> bool {
+        resource_type == ResourceType::Topic
+            && topic_key(key)
+                .is_some_and(|key| matches!(key.key.kind, Kind::List | Kind::ListOf(_)))
+    }
+
+    fn default_value(&self, resource_type: ResourceType, key: &str) -> Option<String> {
+        match resource_type {
+            ResourceType::Topic => self.config.settings.topic_default(key).map(|(value, _)| value),
+            _ => None,
+        }
+    }
+}

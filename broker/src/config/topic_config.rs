@@ -1,0 +1,85 @@
+//! The settings of one topic: its own, and the node's for the rest.
+
+use millstream_protocol::record_batch::TimestampType;
+use millstream_storage::{Durability, LogConfig};
+
+use super::keys::{Status, list, topic_key};
+use super::settings::Settings;
+
+/// The settings of one topic that the broker acts on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopicConfig {
+    /// Records without a key are refused.
+    pub compact: bool,
+    /// Largest record batch taken.
+    pub max_message_bytes: i32,
+    /// Whose clock stamps records.
+    pub timestamp_type: TimestampType,
+    /// How far a timestamp may lie in the past.
+    pub timestamp_before_max_ms: i64,
+    /// How far a timestamp may lie in the future.
+    pub timestamp_after_max_ms: i64,
+    /// Replicas that must keep a record with acks=all.
+    pub min_insync_replicas: i32,
+    /// What the log needs to know.
+    pub log: LogConfig,
+}
+
+impl TopicConfig {
+    /// The settings of a topic with these values of its own. A value that does not parse, which a
+    /// checked write cannot leave behind, counts as not there.
+    pub fn resolve<'a>(
+        settings: &Settings,
+        own: impl Fn(&str) -> Option<&'a str>,
+    ) -> TopicConfig {
+        let text = |name: &str| -> String {
+            match own(name) {
+                Some(value) if check_topic_override(name, value).is_ok() => value.to_owned(),
+                _ => settings.topic_default(name).map(|(value, _)| value).unwrap_or_default(),
+            }
+        };
+        let int = |name: &str| text(name).trim().parse::<i32>().unwrap_or(i32::MAX);
+        let long = |name: &str| text(name).trim().parse::<i64>().unwrap_or(i64::MAX);
+        let durability = match text("durability").to_ascii_lowercase().as_str() {
+            _ if long("flush.messages") == 1 => Durability::Fsync,
+            "written" => Durability::Written,
+            "memory" => Durability::Memory,
+            _ => Durability::Fsync,
+        };
+        let unsigned = |name: &str| u32::try_from(long(name)).unwrap_or(u32::MAX);
+        TopicConfig {
+            compact: list(&text("cleanup.policy")).any(|policy| policy == "compact"),
+            max_message_bytes: int("max.message.bytes"),
+            timestamp_type: match text("message.timestamp.type").as_str() {
+                "LogAppendTime" => TimestampType::LogAppendTime,
+                _ => TimestampType::CreateTime,
+            },
+            timestamp_before_max_ms: long("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: long("message.timestamp.after.max.ms"),
+            min_insync_replicas: int("min.insync.replicas"),
+            log: LogConfig {
+                segment_bytes: unsigned("segment.bytes"),
+                segment_ms: long("segment.ms"),
+                segment_jitter_ms: long("segment.jitter.ms"),
+                segment_index_bytes: unsigned("segment.index.bytes"),
+                index_interval_bytes: unsigned("index.interval.bytes"),
+                durability,
+                producer_id_expiration_ms: settings.number("producer.id.expiration.ms"),
+                max_message_bytes: unsigned("max.message.bytes"),
+            },
+        }
+    }
+}
+
+/// Whether a topic may have this value of its own; the error is Kafka's message for
+/// INVALID_CONFIG.
+pub fn check_topic_override(name: &str, value: &str) -> Result<(), String> {
+    let Some(key) = topic_key(name) else {
+        return Err(format!("Unknown topic config name: {name}"));
+    };
+    key.key.kind.check(name, value)?;
+    if key.key.status == Status::Refused && key.key.default != Some(value) {
+        return Err(format!("{name} cannot be set to {value}: {}", key.key.text));
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! One file for each API: from a request's frame to its reply.
+
+mod api_versions;
+mod create_topics;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod fetch;
+mod find_coordinator;
+mod groups;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod produce;
+mod topic_settings;
+
+pub use api_versions::SUPPORTED_FEATURES;
+
+use std::future::ready;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+
+use millstream_net::{Handler, Reply, RequestFrame};
+use millstream_protocol::frame::{
+    FrameError, RequestHeader, decode_request, encode_response, parse_request_header,
+};
+use millstream_protocol::messages::{
+    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest,
+};
+use millstream_protocol::{Encodable, ErrorCode, HeaderVersion, Request, StrBytes};
+use tracing::warn;
+
+use crate::shard::Shard;
+
+/// One connection, as its requests see it.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The name of the listener it came in by.
+    pub listener: Rc<str>,
+    /// The other side.
+    pub peer: SocketAddr,
+}
+
+/// What a handler knows of a request besides its body.
+#[derive(Debug, Clone)]
+pub struct RequestInfo {
+    /// The connection.
+    pub connection: Connection,
+    /// The version of the API.
+    pub version: i16,
+    /// What the answer repeats.
+    pub correlation_id: i32,
+    /// The client's name for itself.
+    pub client_id: Option<StrBytes>,
+}
+
+/// Handles the requests of one connection.
+pub struct ConnectionHandler {
+    shard: Rc<Shard>,
+    connection: Connection,
+}
+
+impl ConnectionHandler {
+    /// A handler on the shard that accepted the connection.
+    pub fn new(shard: Rc<Shard>, connection: Connection) -> ConnectionHandler {
+        ConnectionHandler { shard, connection }
+    }
+}
+
+impl Handler for ConnectionHandler {
+    fn start(&mut self, frame: RequestFrame) -> LocalBoxFuture<'static, Reply> {
+        let (mut bytes, permit) = frame.into_parts();
+        let header = match parse_request_header(&mut bytes) {
+            Ok(header) => header,
+            Err(error) => return ready(refuse(&self.connection, &error)).boxed_local(),
+        };
+        let info = RequestInfo {
+            connection: self.connection.clone(),
+            version: header.version,
+            correlation_id: header.correlation_id,
+            client_id: header.client_id.clone(),
+        };
+        let reply = start(&self.shard, &header, info, bytes);
+        async move {
+            let reply = reply.await;
+            drop(permit);
+            reply
+        }
+        .boxed_local()
+    }
+}
+
+fn start(
+    shard: &Rc<Shard>,
+    header: &RequestHeader,
+    info: RequestInfo,
+    body: Bytes,
+) -> LocalBoxFuture<'static, Reply> {
+    let shard = shard.clone();
+    match header.api.key {
+        // What a produce appends, it appends before this returns.
+        ApiKey::Produce => produce::start(&shard, info, body),
+        ApiKey::Fetch => decoded(info, body, async move |info, request: FetchRequest| {
+            fetch::handle(&shard, info, request).await
+        }),
+        ApiKey::ListOffsets => answered(info, body, async move |info, r: ListOffsetsRequest| {
+            list_offsets::handle(&shard, info, r).await
+        }),
+        ApiKey::Metadata => answered(info, body, async move |info, r: MetadataRequest| {
+            metadata::handle(&shard, info, r).await
+        }),
+        ApiKey::OffsetCommit => answered(info, body, async move |info, r: OffsetCommitRequest| {
+            groups::offset_commit(&shard, info, r).await
+        }),
+        ApiKey::OffsetFetch => answered(info, body, async move |info, r: OffsetFetchRequest| {
+            groups::offset_fetch(&shard, info, r).await
+        }),
+        ApiKey::FindCoordinator => {
+            answered(info, body, async move |info, r: FindCoordinatorRequest| {
+                find_coordinator::handle(&shard, info, r).await
+            })
+        }
+        ApiKey::JoinGroup => answered(info, body, async move |info, r: JoinGroupRequest| {
+            groups::join(&shard, info, r).await
+        }),
+        ApiKey::Heartbeat => answered(info, body, async move |info, r: HeartbeatRequest| {
+            groups::heartbeat(&shard, info, r).await
+        }),
+        ApiKey::LeaveGroup => answered(info, body, async move |info, r: LeaveGroupRequest| {
+            groups::leave(&shard, info, r).await
+        }),
+        ApiKey::SyncGroup => answered(info, body, async move |info, r: SyncGroupRequest| {
+            groups::sync(&shard, info, r).await
+        }),
+        ApiKey::DescribeGroups => {
+            answered(info, body, async move |info, r: DescribeGroupsRequest| {
+                groups::describe(&shard, info, r).await
+            })
+        }
+        ApiKey::ListGroups => answered(info, body, async move |info, r: ListGroupsRequest| {
+            groups::list(&shard, info, r).await
+        }),
+        ApiKey::ApiVersions => api_versions::start(&shard, info, body),
+        ApiKey::CreateTopics => answered(info, body, async move |info, r: CreateTopicsRequest| {
+            create_topics::handle(&shard, info, r).await
+        }),
+        ApiKey::DeleteTopics => answered(info, body, async move |info, r: DeleteTopicsRequest| {
+            delete_topics::handle(&shard, info, r).await
+        }),
+        ApiKey::InitProducerId => {
+            answered(info, body, async move |_, r: InitProducerIdRequest| {
+                init_producer_id::handle(&shard, r).await
+            })
+        }
+        ApiKey::DescribeConfigs => {
+            answered(info, body, async move |_, r: DescribeConfigsRequest| {
+                describe_configs::handle(&shard, r)
+            })
+        }
+        ApiKey::IncrementalAlterConfigs => {
+            answered(info, body, async move |_, r: IncrementalAlterConfigsRequest| {
+                incremental_alter_configs::handle(&shard, r).await
+            })
+        }
+        ApiKey::DescribeCluster => {
+            answered(info, body, async move |info, r: DescribeClusterRequest| {
+                describe_cluster::handle(&shard, info, r)
+            })
+        }
+        other => {
+            let reason = format!("{other:?} is advertised and has no handler");
+            ready(Reply::Close { reason: reason.into() }).boxed_local()
+        }
+    }
+}
+
+/// Decodes the body and gives it to a handler that makes the whole reply.
+fn decoded<T, H, F>(info: RequestInfo, body: Bytes, handle: H) -> LocalBoxFuture<'static, Reply>
+where
+    T: Request + 'static,
+    H: FnOnce(RequestInfo, T) -> F + 'static,
+    F: Future<Output = Reply> + 'static,
+{
+    match decode_request::<T>(info.version, body) {
+        Ok(request) => handle(info, request).boxed_local(),
+        Err(error) => ready(refuse(&info.connection, &error)).boxed_local(),
+    }
+}
+
+/// Decodes the body, gives it to a handler, and encodes what it answers.
+fn answered<T, R, H, F>(info: RequestInfo, body: Bytes, handle: H) -> LocalBoxFuture<'static, Reply>
+where
+    T: Request + 'static,
+    R: Encodable + HeaderVersion,
+    H: FnOnce(RequestInfo, T) -> F + 'static,
+    F: Future<Output = R> + 'static,
+{
+    let (correlation_id, version) = (info.correlation_id, info.version);
+    decoded(info, body, move |info, request| {
+        handle(info, request).map(move |response| encoded(correlation_id, version, &response))
+    })
+}
+
+/// A response as a reply.
+fn encoded<R: Encodable + HeaderVersion>(correlation_id: i32, version: i16, response: &R) -> Reply {
+    match encode_response(correlation_id, version, response) {
+        Ok(frame) => Reply::bytes(frame),
+        Err(error) => {
+            warn!(%error, "a response could not be encoded: this is a fault of the broker");
+            Reply::Close { reason: error.to_string().into() }
+        }
+    }
+}
+
+/// What cannot be read ends the connection, as it does in Kafka, but for an unknown version of
+/// ApiVersions.
+fn refuse(connection: &Connection, error: &FrameError) -> Reply {
+    if let FrameError::UnsupportedVersion { api, correlation_id, .. } = error
+        && api.key == ApiKey::ApiVersions
+    {
+        return api_versions::unsupported(*correlation_id);
+    }
+    let _ = connection;
+    Reply::Close { reason: error.to_string().into() }
+}
+
+/// The code of an error, 0 for none.
+fn code(error: Option<ErrorCode>) -> i16 {
+    error.map_or(0, |error| error.code())
+}
+
+/// Text of our own in a message.
+fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
+}

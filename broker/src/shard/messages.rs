@@ -1,0 +1,216 @@
+//! What shards say to each other.
+//!
+//! A connection stays on the shard that accepted it; what it wants of a partition goes to the
+//! shard that owns the partition as a [`ShardRequest`], and comes back as a [`ShardReply`]. A
+//! `slot` says which part of the client's request a part belongs to.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_coordinator::{GroupRequest, GroupResponse, RequestContext};
+use millstream_protocol::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicPartition};
+use millstream_replication::Acks;
+use millstream_storage::ReadPlan;
+
+/// Names a request between two shards, by the one that asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallId(pub u64);
+
+/// Names a fetch that waits, by the shard of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WatchId(pub u64);
+
+/// What travels through the mailbox between two shards.
+pub enum ShardMessage {
+    /// Asks something of the owner of some partitions.
+    Request(CallId, ShardRequest),
+    /// Answers a request.
+    Reply(CallId, ShardReply),
+    /// A partition that a fetch watches has moved.
+    Wake(WatchId),
+}
+
+/// What is asked of the owner of some partitions.
+pub enum ShardRequest {
+    /// Append a batch to each partition; wait so long for the acknowledgement.
+    Produce(Acks, Duration, Vec<ProducePart>),
+    /// Read from some partitions.
+    Fetch(FetchRead),
+    /// The fetch no longer waits.
+    Unwatch(WatchId, Vec<TopicPartition>),
+    /// Look up offsets.
+    ListOffsets(Vec<ListOffsetsPart>),
+    /// A request for the group coordinator of a partition of `__consumer_offsets`.
+    Group(PartitionIndex, Box<(RequestContext, GroupRequest)>),
+}
+
+/// The answer to the request of the same name.
+pub enum ShardReply {
+    /// One result for each part, in any order.
+    Produce(Vec<(usize, ProduceResult)>),
+    /// One result for each part, in any order.
+    Fetch(Vec<(usize, FetchResult)>),
+    /// There is nothing to say.
+    Done,
+    /// One result for each part, in any order.
+    ListOffsets(Vec<(usize, Result<FoundOffset, ErrorCode>)>),
+    /// The coordinator's answer.
+    Group(Box<GroupResponse>),
+}
+
+/// A checked batch for one partition.
+pub struct ProducePart {
+    /// Which part of the client's request.
+    pub slot: usize,
+    /// Where it goes.
+    pub partition: TopicPartition,
+    /// The batch.
+    pub batch: Bytes,
+}
+
+/// Where a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Produced {
+    /// The offset of its first record.
+    pub base_offset: Offset,
+    /// When the broker stamped it; −1 when the producer did.
+    pub log_append_time_ms: i64,
+    /// The log's first offset.
+    pub log_start_offset: Offset,
+}
+
+/// Why a batch was not taken, or not kept as asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProduceFailure {
+    /// Kafka's code.
+    pub error: ErrorCode,
+    /// For people.
+    pub message: Option<String>,
+    /// Records that are to blame, by their index in the batch, with what is wrong with each.
+    pub records: Vec<(i32, String)>,
+}
+
+/// What became of one batch.
+pub type ProduceResult = Result<Produced, ProduceFailure>;
+
+impl From<ErrorCode> for ProduceFailure {
+    fn from(error: ErrorCode) -> ProduceFailure {
+        ProduceFailure { error, message: None, records: Vec::new() }
+    }
+}
+
+/// Up to where a reader sees a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Up to the high watermark.
+    ReadUncommitted,
+    /// Up to the last stable offset.
+    ReadCommitted,
+}
+
+/// A read of some partitions of one shard.
+#[derive(Clone)]
+pub struct FetchRead {
+    /// Up to where the reader sees.
+    pub isolation: Isolation,
+    /// If together they give fewer than `min_bytes`, and none an error, the fetch is woken when one
+    /// of the partitions moves.
+    pub watch: Option<(WatchId, u64)>,
+    /// What to read.
+    pub parts: Vec<FetchPart>,
+}
+
+/// A read of one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchPart {
+    /// Which part of the client's request.
+    pub slot: usize,
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The first offset wanted.
+    pub fetch_offset: Offset,
+    /// Most bytes.
+    pub max_bytes: u64,
+    /// Give one whole batch even if it is larger than that.
+    pub at_least_one: bool,
+    /// The leader's term as the client knows it; −1 for not checked.
+    pub current_leader_epoch: i32,
+    /// The term of the last record that the client has; −1 for not checked.
+    pub last_fetched_epoch: i32,
+}
+
+/// What a read of one partition gave.
+#[derive(Clone)]
+pub struct FetchResult {
+    /// Why it gave nothing.
+    pub error: Option<ErrorCode>,
+    /// The high watermark; −1 with an error.
+    pub high_watermark: Offset,
+    /// The last stable offset; −1 with an error.
+    pub last_stable_offset: Offset,
+    /// The log's first offset; −1 with an error.
+    pub log_start_offset: Offset,
+    /// The records.
+    pub records: ReadPlan,
+    /// Where the client's log and this one part: the epoch and its end here.
+    pub diverging: Option<(LeaderEpoch, Offset)>,
+}
+
+impl FetchResult {
+    /// The result of a read that failed.
+    pub fn failed(error: ErrorCode) -> FetchResult {
+        FetchResult {
+            error: Some(error),
+            high_watermark: Offset(-1),
+            last_stable_offset: Offset(-1),
+            log_start_offset: Offset(-1),
+            records: ReadPlan::default(),
+            diverging: None,
+        }
+    }
+}
+
+/// What offset of a partition is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffsetQuery {
+    /// The end of what the reader sees.
+    Latest,
+    /// The log's first offset.
+    Earliest,
+    /// The first record with the largest timestamp.
+    MaxTimestamp,
+    /// The first record with at least this timestamp.
+    Timestamp(i64),
+}
+
+/// A look-up in one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct ListOffsetsPart {
+    /// Which part of the client's request.
+    pub slot: usize,
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// What is asked.
+    pub query: OffsetQuery,
+    /// Up to where the reader sees.
+    pub isolation: Isolation,
+    /// The leader's term as the client knows it; −1 for not checked.
+    pub current_leader_epoch: i32,
+}
+
+/// An offset, and the timestamp and term of its record; −1 for what is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundOffset {
+    /// The record's timestamp.
+    pub timestamp: i64,
+    /// Its offset.
+    pub offset: Offset,
+    /// The term in which it was written.
+    pub leader_epoch: LeaderEpoch,
+}
+
+impl FoundOffset {
+    /// There is no such record.
+    pub const NONE: FoundOffset =
+        FoundOffset { timestamp: -1, offset: Offset(-1), leader_epoch: LeaderEpoch::NONE };
+}

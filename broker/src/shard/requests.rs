@@ -1,0 +1,354 @@
+//! Asking the owner of a partition, be it this shard or another, and answering those who ask.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use ahash::AHashMap;
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{LocalBoxFuture, join_all};
+use millstream_coordinator::{GroupRequest, GroupResponse, RequestContext};
+use millstream_protocol::{ErrorCode, PartitionIndex, TopicPartition};
+use millstream_reactor::{Reactor, Receiver, TaskQueue};
+use millstream_replication::Acks;
+use millstream_storage::AppendOrigin;
+
+use super::messages::{
+    FetchRead, FetchResult, FoundOffset, ListOffsetsPart, ProducePart, ProduceResult, ShardMessage,
+    ShardReply, ShardRequest, WatchId,
+};
+use super::partition::{Partition, Watcher};
+use super::{Shard, ShardId};
+
+impl Shard {
+    /// Sends each batch to its owner. Batches for one partition are appended in the order of the
+    /// calls: what this does before it returns its future is in order, the rest is waiting.
+    pub fn produce(
+        self: &Rc<Self>,
+        acks: Acks,
+        timeout: Duration,
+        parts: Vec<ProducePart>,
+    ) -> LocalBoxFuture<'static, Vec<(usize, ProduceResult)>> {
+        let count = parts.len();
+        let asked: Vec<_> = self
+            .by_owner(parts, |part| part.partition)
+            .into_iter()
+            .map(|(owner, parts)| self.ask(owner, ShardRequest::Produce(acks, timeout, parts)))
+            .collect();
+        async move {
+            let mut results = Vec::with_capacity(count);
+            for reply in join_all(asked).await {
+                if let Some(ShardReply::Produce(some)) = reply {
+                    results.extend(some);
+                }
+            }
+            results
+        }
+        .boxed_local()
+    }
+
+    /// Reads from the owners of the partitions.
+    pub async fn fetch(self: &Rc<Self>, read: FetchRead) -> Vec<(usize, FetchResult)> {
+        let FetchRead { isolation, watch, parts } = read;
+        let asked: Vec<_> = self
+            .by_owner(parts, |part| part.partition)
+            .into_iter()
+            .map(|(owner, parts)| {
+                self.ask(owner, ShardRequest::Fetch(FetchRead { isolation, watch, parts }))
+            })
+            .collect();
+        let mut results = Vec::new();
+        for reply in join_all(asked).await {
+            if let Some(ShardReply::Fetch(some)) = reply {
+                results.extend(some);
+            }
+        }
+        results
+    }
+
+    /// Looks up offsets at the owners of the partitions.
+    pub async fn list_offsets(
+        self: &Rc<Self>,
+        parts: Vec<ListOffsetsPart>,
+    ) -> Vec<(usize, Result<FoundOffset, ErrorCode>)> {
+        let asked: Vec<_> = self
+            .by_owner(parts, |part| part.partition)
+            .into_iter()
+            .map(|(owner, parts)| self.ask(owner, ShardRequest::ListOffsets(parts)))
+            .collect();
+        let mut results = Vec::new();
+        for reply in join_all(asked).await {
+            if let Some(ShardReply::ListOffsets(some)) = reply {
+                results.extend(some);
+            }
+        }
+        results
+    }
+
+    /// Asks the coordinator on a partition of `__consumer_offsets`.
+    pub async fn group(
+        self: &Rc<Self>,
+        index: PartitionIndex,
+        context: RequestContext,
+        request: GroupRequest,
+    ) -> GroupResponse {
+        let absent = request.error_response(context.api_version, ErrorCode::NotCoordinator);
+        let image = self.image();
+        let Some(topic) = image.topic_by_name(crate::GROUP_METADATA_TOPIC) else { return absent };
+        let partition = TopicPartition { topic_id: topic.id, partition: index };
+        let request = ShardRequest::Group(index, Box::new((context, request)));
+        match self.ask(self.owner(partition), request).await {
+            Some(ShardReply::Group(response)) => *response,
+            _ => absent,
+        }
+    }
+
+    /// A fetch is about to wait: the receiver completes when a partition it watches moves.
+    pub fn new_watch(&self) -> (WatchId, oneshot::Receiver<()>) {
+        let id = WatchId(self.next_watch.get());
+        self.next_watch.set(id.0 + 1);
+        (id, self.rearm_watch(id))
+    }
+
+    /// The same watch, to be woken again.
+    pub fn rearm_watch(&self, id: WatchId) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.watches.borrow_mut().insert(id, sender);
+        receiver
+    }
+
+    /// The fetch waits no longer.
+    pub fn end_watch(self: &Rc<Self>, id: WatchId, partitions: Vec<TopicPartition>) {
+        self.watches.borrow_mut().remove(&id);
+        for (owner, partitions) in self.by_owner(partitions, |partition| *partition) {
+            if owner == self.id {
+                self.unwatch((self.id, id), &partitions);
+            } else {
+                // The answer says nothing; it is dropped with its receiver.
+                drop(self.peers.call(owner, ShardRequest::Unwatch(id, partitions)));
+            }
+        }
+    }
+
+    /// Wakes a fetch of this or another shard.
+    pub fn wake(&self, (shard, watch): Watcher) {
+        if shard == self.id {
+            if let Some(sender) = self.watches.borrow_mut().remove(&watch) {
+                // The fetch may have ended since.
+                let _ = sender.send(());
+            }
+        } else {
+            self.peers.send(shard, ShardMessage::Wake(watch));
+        }
+    }
+
+    pub(super) fn serve_peer(
+        self: &Rc<Self>,
+        from: ShardId,
+        mut receiver: Receiver<ShardMessage>,
+    ) {
+        let shard = self.clone();
+        let serve = async move {
+            while let Some(message) = receiver.recv().await {
+                match message {
+                    ShardMessage::Reply(id, reply) => shard.peers.answered(id, reply),
+                    ShardMessage::Wake(watch) => shard.wake((shard.id, watch)),
+                    ShardMessage::Request(id, request) => {
+                        let answer = shard.start_request(from, request);
+                        let answering = shard.clone();
+                        let send = async move {
+                            let reply = answer.await;
+                            answering.peers.send(from, ShardMessage::Reply(id, reply));
+                        };
+                        shard.reactor.spawn(TaskQueue::Requests, send).detach();
+                    }
+                }
+            }
+        };
+        self.reactor.spawn(TaskQueue::Requests, serve).detach();
+    }
+
+    /// Asks the owner; what has an order is done, or on its way in order, when this returns.
+    fn ask(
+        self: &Rc<Self>,
+        owner: ShardId,
+        request: ShardRequest,
+    ) -> LocalBoxFuture<'static, Option<ShardReply>> {
+        if owner == self.id {
+            self.start_request(self.id, request).map(Some).boxed_local()
+        } else {
+            self.peers.call(owner, request).map(Result::ok).boxed_local()
+        }
+    }
+
+    /// Starts what shard `from` asks.
+    fn start_request(
+        self: &Rc<Self>,
+        from: ShardId,
+        request: ShardRequest,
+    ) -> LocalBoxFuture<'static, ShardReply> {
+        match request {
+            ShardRequest::Produce(acks, timeout, parts) => {
+                self.start_produce(acks, timeout, parts)
+            },
+            ShardRequest::Fetch(read) => {
+                let shard = self.clone();
+                async move { ShardReply::Fetch(shard.read_parts(from, read).await) }.boxed_local()
+            }
+            ShardRequest::Unwatch(watch, partitions) => {
+                self.unwatch((from, watch), &partitions);
+                std::future::ready(ShardReply::Done).boxed_local()
+            }
+            ShardRequest::ListOffsets(parts) => {
+                let shard = self.clone();
+                async move { ShardReply::ListOffsets(shard.look_up(parts).await) }.boxed_local()
+            }
+            ShardRequest::Group(index, question) => {
+                let coordinator = self.coordinators.borrow().get(&index).cloned();
+                async move {
+                    let (context, request) = *question;
+                    let response = match coordinator {
+                        Some(coordinator) => coordinator.call(context, request).await,
+                        None => request
+                            .error_response(context.api_version, ErrorCode::NotCoordinator),
+                    };
+                    ShardReply::Group(Box::new(response))
+                }
+                .boxed_local()
+            }
+        }
+    }
+
+    fn start_produce(
+        self: &Rc<Self>,
+        acks: Acks,
+        timeout: Duration,
+        parts: Vec<ProducePart>,
+    ) -> LocalBoxFuture<'static, ShardReply> {
+        let waiting: Vec<_> = parts
+            .into_iter()
+            .map(|part| {
+                let result = self
+                    .partition(part.partition)
+                    .map(|partition| partition.produce(acks, part.batch, AppendOrigin::Client));
+                (part.slot, result)
+            })
+            .collect();
+        let reactor = self.reactor.clone();
+        async move {
+            let deadline = reactor.now() + timeout;
+            let mut results = Vec::with_capacity(waiting.len());
+            for (slot, result) in waiting {
+                let result = match result {
+                    Ok(receiver) => kept_in_time(&reactor, deadline, receiver).await,
+                    Err(error) => Err(error.into()),
+                };
+                results.push((slot, result));
+            }
+            ShardReply::Produce(results)
+        }
+        .boxed_local()
+    }
+
+    async fn read_parts(&self, from: ShardId, read: FetchRead) -> Vec<(usize, FetchResult)> {
+        let partitions: Vec<_> =
+            read.parts.iter().map(|part| self.partition(part.partition)).collect();
+        // Watched before the read: what moves during it is not missed.
+        if let Some((watch, _)) = read.watch {
+            for partition in partitions.iter().flatten() {
+                partition.watch((from, watch));
+            }
+        }
+        let mut results = Vec::with_capacity(partitions.len());
+        for (part, partition) in read.parts.iter().zip(&partitions) {
+            let result = match partition {
+                Ok(partition) => partition.fetch(read.isolation, part).await,
+                Err(error) => FetchResult::failed(*error),
+            };
+            results.push((part.slot, result));
+        }
+        if let Some((watch, min_bytes)) = read.watch {
+            let bytes: u64 = results.iter().map(|(_, result)| result.records.len).sum();
+            let at_once = |result: &FetchResult| result.error.is_some() || result.diverging.is_some();
+            if bytes >= min_bytes || results.iter().any(|(_, result)| at_once(result)) {
+                for partition in partitions.iter().flatten() {
+                    partition.unwatch((from, watch));
+                }
+            }
+        }
+        results
+    }
+
+    async fn look_up(
+        &self,
+        parts: Vec<ListOffsetsPart>,
+    ) -> Vec<(usize, Result<FoundOffset, ErrorCode>)> {
+        let mut results = Vec::with_capacity(parts.len());
+        for part in parts {
+            let result = match self.partition(part.partition) {
+                Ok(partition) => partition.list_offset(&part).await,
+                Err(error) => Err(error),
+            };
+            results.push((part.slot, result));
+        }
+        results
+    }
+
+    /// A partition that this shard owns. One that the image has and that is not open yet, or
+    /// could not be opened, is told apart from one that does not exist.
+    pub(super) fn partition(&self, id: TopicPartition) -> Result<Rc<Partition>, ErrorCode> {
+        if let Some(partition) = self.partitions.borrow().get(&id) {
+            return Ok(partition.clone());
+        }
+        if self.broken.borrow().contains(&id) {
+            return Err(ErrorCode::KafkaStorageError);
+        }
+        let image = self.image.borrow();
+        match image.topic(id.topic_id).and_then(|topic| topic.partition(id.partition)) {
+            Some(_) => Err(ErrorCode::NotLeaderOrFollower),
+            None => Err(ErrorCode::UnknownTopicOrPartition),
+        }
+    }
+
+    fn unwatch(&self, watcher: Watcher, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            if let Some(partition) = self.partitions.borrow().get(partition) {
+                partition.unwatch(watcher);
+            }
+        }
+    }
+
+    fn by_owner<T>(
+        &self,
+        parts: Vec<T>,
+        partition: impl Fn(&T) -> TopicPartition,
+    ) -> AHashMap<ShardId, Vec<T>> {
+        let mut by_owner: AHashMap<ShardId, Vec<T>> = AHashMap::new();
+        for part in parts {
+            by_owner.entry(self.owner(partition(&part))).or_default().push(part);
+        }
+        by_owner
+    }
+}
+
+/// The result, or REQUEST_TIMED_OUT: then the batch stays appended all the same.
+async fn kept_in_time(
+    reactor: &Reactor,
+    deadline: Instant,
+    mut result: oneshot::Receiver<ProduceResult>,
+) -> ProduceResult {
+    // No timer for what is there already.
+    let arrived = match result.try_recv() {
+        Ok(Some(result)) => return result,
+        Ok(None) => {
+            let left = deadline.saturating_duration_since(reactor.now());
+            reactor.timeout(left, result).await
+        }
+        Err(cancelled) => Ok(Err(cancelled)),
+    };
+    match arrived {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(ErrorCode::NotLeaderOrFollower.into()),
+        Err(_) => Err(ErrorCode::RequestTimedOut.into()),
+    }
+}

@@ -1,0 +1,4 @@
+//! The broker's integration tests, in one binary.
+
+mod compatibility;
+mod tidy;

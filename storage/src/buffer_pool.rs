@@ -1,0 +1,134 @@
+//! The memory of a shard's tails: aligned buffers within one budget.
+//!
+//! Everything allocated counts: buffers in use, free ones, and those given back while a reader
+//! still holds a slice of them.
+
+use millstream_reactor::{BLOCK_SIZE, TailBuffer};
+
+/// Buffers given back whose slices are still read; beyond this they are left to their readers.
+const MAX_DRAINING: usize = 64;
+
+/// The buffers of one shard.
+pub(crate) struct BufferPool {
+    budget: usize,
+    /// Larger buffers are made for one batch and not kept.
+    largest: usize,
+    held: usize,
+    free: Vec<TailBuffer>,
+    draining: Vec<TailBuffer>,
+}
+
+impl BufferPool {
+    pub(crate) fn new(budget: usize, largest: usize) -> BufferPool {
+        BufferPool {
+            budget,
+            largest: largest.max(BLOCK_SIZE),
+            held: 0,
+            free: Vec::new(),
+            draining: Vec::new(),
+        }
+    }
+
+    /// Bytes of all buffers that exist.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// An empty buffer, if the budget allows it. One that is larger than the whole budget is
+    /// given when no other exists.
+    pub(crate) fn take(&mut self, capacity: usize) -> Option<TailBuffer> {
+        let capacity = capacity.max(1).next_multiple_of(BLOCK_SIZE);
+        self.reclaim();
+        if let Some(index) = self
+            .free
+            .iter()
+            .position(|free| free.capacity() == capacity)
+        {
+            return Some(self.free.swap_remove(index));
+        }
+        while self.held + capacity > self.budget {
+            match self.free.pop() {
+                Some(buffer) => self.held -= buffer.capacity(),
+                None if self.held == 0 => break,
+                None => return None,
+            }
+        }
+        self.held += capacity;
+        Some(TailBuffer::with_capacity(capacity))
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn give_back(&mut self, mut buffer: TailBuffer) {
+        if buffer.capacity() > self.largest {
+            self.held -= buffer.capacity();
+        } else if buffer.try_reset() {
+            self.keep(buffer);
+        } else if self.draining.len() < MAX_DRAINING {
+            self.draining.push(buffer);
+        } else {
+            self.held -= buffer.capacity();
+        }
+    }
+
+    fn reclaim(&mut self) {
+        let mut index = 0;
+        while index < self.draining.len() {
+            if self.draining[index].try_reset() {
+                let buffer = self.draining.swap_remove(index);
+                self.keep(buffer);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// Free buffers take at most a quarter of the budget.
+    fn keep(&mut self, buffer: TailBuffer) {
+        let free: usize = self.free.iter().map(TailBuffer::capacity).sum();
+        if free + buffer.capacity() > self.budget / 4 {
+            self.held -= buffer.capacity();
+        } else {
+            self.free.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_binds() {
+        let mut pool = BufferPool::new(64 << 10, 16 << 10);
+        let mut taken: Vec<TailBuffer> = (0..4)
+            .map(|_| pool.take(16 << 10).expect("within the budget"))
+            .collect();
+        assert!(pool.take(1).is_none());
+        pool.give_back(taken.pop().expect("four"));
+        assert!(pool.take(16 << 10).is_some());
+    }
+
+    #[test]
+    fn a_buffer_being_read_is_not_used_again() {
+        let mut pool = BufferPool::new(16 << 10, 16 << 10);
+        let mut buffer = pool.take(16 << 10).expect("within the budget");
+        buffer.append(b"read me", |_| ());
+        let slice = buffer.slice(0..7);
+        pool.give_back(buffer);
+        assert!(pool.take(4096).is_none());
+        assert_eq!(&slice[..], b"read me");
+        drop(slice);
+        let buffer = pool.take(4096).expect("the reader is gone");
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn one_buffer_may_exceed_the_budget() {
+        let mut pool = BufferPool::new(16 << 10, 8 << 10);
+        let buffer = pool.take(1 << 20).expect("nothing else is held");
+        assert!(pool.take(4096).is_none());
+        pool.give_back(buffer);
+        assert_eq!(pool.held(), 0);
+    }
+}

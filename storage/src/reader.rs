@@ -1,0 +1,540 @@
+//! The way up: finding batches by offset, and reading whole ones.
+//!
+//! What lies in the tail is handed out as slices of its buffers, the rest as ranges of files. A
+//! place is found from the nearest known batch below it (the tail's marks, index entries in memory
+//! or in the file, or where the last reader stopped), then header by header, in small reads.
+//!
+//! While a reader waits for the disk, the log may be truncated under it: then `generation` has
+//! moved on, and the read starts again.
+
+use bytes::Bytes;
+use millstream_protocol::Offset;
+use millstream_protocol::record_batch::BatchHeader;
+use millstream_reactor::{File, OpenOptions};
+
+use crate::config::ColdRead;
+use crate::error::{ReadError, StorageError};
+use crate::log::{Log, LogState};
+use crate::offset_index::OffsetIndexView;
+use crate::read_plan::{FileRange, ReadPart, ReadPlan};
+use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX};
+use crate::stored_batch::parse_header;
+
+/// Bytes that a search for batch boundaries reads at once.
+const SEARCH_BYTES: u64 = 8 << 10;
+/// Places where readers stopped.
+const HINTS: usize = 4;
+/// A read that is overtaken by truncations this often gives up.
+const MAX_RESTARTS: usize = 8;
+
+/// Where readers stopped, so that they go on without a search.
+#[derive(Default)]
+pub(crate) struct ReadHints {
+    places: Vec<Place>,
+    next: usize,
+}
+
+/// The start of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub offset: i64,
+    pub segment: i64,
+    pub position: u64,
+}
+
+impl ReadHints {
+    fn find(&self, offset: i64) -> Option<Place> {
+        self.places
+            .iter()
+            .copied()
+            .find(|place| place.offset == offset)
+    }
+
+    fn add(&mut self, place: Place) {
+        if self.find(place.offset).is_some() {
+            return;
+        }
+        if self.places.len() < HINTS {
+            self.places.push(place);
+        } else {
+            self.places[self.next] = place;
+            self.next = (self.next + 1) % HINTS;
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = ReadHints::default();
+    }
+}
+
+/// Why a pass over the log stopped early.
+enum Interrupted {
+    Failed(StorageError),
+    /// The log changed under it.
+    Overtaken,
+}
+
+impl From<StorageError> for Interrupted {
+    fn from(error: StorageError) -> Interrupted {
+        Interrupted::Failed(error)
+    }
+}
+
+/// Reads headers of one segment, one after the other.
+pub(crate) struct Walker<'a> {
+    log: &'a Log,
+    segment: i64,
+    window_start: u64,
+    window: Bytes,
+}
+
+/// A batch found by a walker.
+pub(crate) struct Found {
+    pub position: u64,
+    pub header: BatchHeader,
+}
+
+/// A part of one segment.
+struct Span {
+    from: u64,
+    to: u64,
+    /// The offset after it.
+    next_offset: i64,
+    /// Whether it reaches the segment's end.
+    complete: bool,
+}
+
+impl Log {
+    /// Whole batches from the one that holds `from` on, all of whose records are below
+    /// `upper_bound`; at most `max_bytes`, except that with `min_one` the first comes however
+    /// large it is. Empty at the end.
+    pub async fn read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        upper_bound: Offset,
+        min_one: bool,
+    ) -> Result<ReadPlan, ReadError> {
+        for _ in 0..MAX_RESTARTS {
+            let upper = self.check_range(from, upper_bound)?;
+            if from.0 >= upper {
+                return Ok(ReadPlan::default());
+            }
+            let generation = self.state.borrow().generation;
+            match self.plan(from.0, max_bytes as u64, upper, min_one).await {
+                // What was found in files that were cut meanwhile proves nothing.
+                _ if self.state.borrow().generation != generation => (),
+                Ok(plan) => return Ok(plan),
+                Err(Interrupted::Overtaken) => (),
+                Err(Interrupted::Failed(error)) => return Err(error.into()),
+            }
+        }
+        Ok(ReadPlan::default())
+    }
+
+    /// The upper bound of what may be read from `from`.
+    fn check_range(&self, from: Offset, upper_bound: Offset) -> Result<i64, ReadError> {
+        let state = self.state.borrow();
+        if state.closed {
+            return Err(ReadError::Storage(StorageError::Closed {
+                path: self.dir.borrow().to_path_buf(),
+            }));
+        }
+        if from.0 < state.log_start_offset || from.0 > state.log_end_offset {
+            return Err(ReadError::OffsetOutOfRange {
+                offset: from,
+                log_start_offset: Offset(state.log_start_offset),
+                log_end_offset: Offset(state.log_end_offset),
+            });
+        }
+        let end = match state.offline {
+            None => state.log_end_offset,
+            Some(_) => state.durable_offset(),
+        };
+        Ok(upper_bound.0.min(end))
+    }
+
+    async fn plan(
+        &self,
+        from: i64,
+        max_bytes: u64,
+        upper: i64,
+        min_one: bool,
+    ) -> Result<ReadPlan, Interrupted> {
+        let mut plan = ReadPlan::default();
+        let Some((mut segment, first)) = self.locate(from).await? else {
+            return Ok(plan);
+        };
+        let mut position = first.position;
+        let mut budget = max_bytes;
+        if first.header.last_offset().0 >= upper {
+            return Ok(plan);
+        }
+        let first_len = first.header.size_in_bytes() as u64;
+        if first_len > budget {
+            if !min_one {
+                return Ok(plan);
+            }
+            budget = first_len;
+        }
+        plan.first_offset = Some(first.header.base_offset);
+        loop {
+            let span = self.span(segment, position, budget, upper).await?;
+            self.add_parts(&mut plan, segment, span.from, span.to)
+                .await?;
+            plan.next_offset = Some(Offset(span.next_offset));
+            budget = max_bytes.saturating_sub(plan.len);
+            let next = self.segment_after(segment);
+            match next.filter(|&next| span.complete && next < upper && budget > 0) {
+                Some(next) => {
+                    segment = next;
+                    position = 0;
+                }
+                None => {
+                    let place = Place {
+                        offset: span.next_offset,
+                        segment,
+                        position: span.to,
+                    };
+                    if !span.complete {
+                        self.state.borrow_mut().hints.add(place);
+                    }
+                    return Ok(plan);
+                }
+            }
+        }
+    }
+
+    /// The batch that holds `offset`, or the first after it, and its segment.
+    async fn locate(&self, offset: i64) -> Result<Option<(i64, Found)>, Interrupted> {
+        let hint = self.state.borrow().hints.find(offset);
+        let mut segment = match hint {
+            Some(place) => place.segment,
+            None => self.segment_of(offset),
+        };
+        let mut position = match hint {
+            Some(place) => place.position,
+            None => self.floor_of_offset(segment, offset).await?,
+        };
+        loop {
+            let mut walker = Walker::new(self, segment);
+            while let Some(found) = walker.at(position).await? {
+                if found.header.last_offset().0 >= offset {
+                    return Ok(Some((segment, found)));
+                }
+                position += found.header.size_in_bytes() as u64;
+            }
+            // The segment ends before the offset: compaction left a gap there.
+            match self.segment_after(segment) {
+                Some(next) => segment = next,
+                None => return Ok(None),
+            }
+            position = 0;
+        }
+    }
+
+    /// Batches of a segment from `from` on, within `budget` bytes and below `upper`.
+    async fn span(
+        &self,
+        segment: i64,
+        from: u64,
+        budget: u64,
+        upper: i64,
+    ) -> Result<Span, Interrupted> {
+        let limit = from.saturating_add(budget);
+        let (size, end_offset) = self.segment_bounds(segment)?;
+        if size <= limit && end_offset <= upper {
+            return Ok(Span {
+                from,
+                to: size,
+                next_offset: end_offset,
+                complete: true,
+            });
+        }
+        let by_position = self.floor_of_position(segment, limit.min(size)).await?;
+        let mut position = by_position.max(from);
+        if end_offset > upper {
+            let by_offset = self.floor_of_offset(segment, upper - 1).await?;
+            position = by_position.min(by_offset).max(from);
+        }
+        let mut walker = Walker::new(self, segment);
+        while let Some(found) = walker.at(position).await? {
+            let end = position + found.header.size_in_bytes() as u64;
+            if end > limit || found.header.last_offset().0 >= upper {
+                return Ok(Span {
+                    from,
+                    to: position,
+                    next_offset: found.header.base_offset.0,
+                    complete: false,
+                });
+            }
+            position = end;
+        }
+        let (size, end_offset) = self.segment_bounds(segment)?;
+        Ok(Span {
+            from,
+            to: position,
+            next_offset: end_offset,
+            complete: position == size,
+        })
+    }
+
+    /// Adds whole batches between two positions, from memory where they are there.
+    async fn add_parts(
+        &self,
+        plan: &mut ReadPlan,
+        segment: i64,
+        from: u64,
+        to: u64,
+    ) -> Result<(), Interrupted> {
+        let mut position = from;
+        let mut file: Option<File> = None;
+        while position < to {
+            enum Next {
+                Memory(Bytes),
+                Disk(u64),
+            }
+            let next = {
+                let state = self.state.borrow();
+                match state.tail.chunk_at(segment, position) {
+                    Some(chunk) => {
+                        Next::Memory(chunk.slice(position, to.min(chunk.end_position())))
+                    }
+                    None => Next::Disk(
+                        state
+                            .tail
+                            .next_start(segment, position)
+                            .map_or(to, |start| start.min(to)),
+                    ),
+                }
+            };
+            match next {
+                Next::Memory(bytes) => {
+                    position += bytes.len() as u64;
+                    plan.push(ReadPart::Bytes(bytes));
+                }
+                Next::Disk(end) => {
+                    let file = match &file {
+                        Some(file) => file,
+                        None => {
+                            let opened = self.read_file(segment).await?;
+                            file.insert(opened)
+                        }
+                    };
+                    let range = FileRange {
+                        file: file.share(),
+                        position,
+                        len: end - position,
+                        direct: self.reads_direct(),
+                        path: self.segment_path(segment, LOG_SUFFIX).into(),
+                    };
+                    position = end;
+                    plan.push(ReadPart::File(range));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reads_direct(&self) -> bool {
+        self.store.config.cold_read == ColdRead::Direct && self.store.config.direct_io
+    }
+
+    /// The segment's file, open for reading.
+    pub(crate) async fn read_file(&self, segment: i64) -> Result<File, StorageError> {
+        let key = (self.id, segment);
+        if let Some(file) = self.store.read_files.borrow_mut().get(key) {
+            return Ok(file);
+        }
+        let path = self.segment_path(segment, LOG_SUFFIX);
+        let options = OpenOptions {
+            direct: self.reads_direct(),
+            ..OpenOptions::default()
+        };
+        let file = self.store.open_file(&path, options).await?;
+        let files = &self.store.read_files;
+        files.borrow_mut().insert(key, 1, file.clone());
+        Ok(file)
+    }
+
+    /// The segment that `offset` belongs to.
+    pub(crate) fn segment_of(&self, offset: i64) -> i64 {
+        let state = self.state.borrow();
+        let above = state
+            .segments
+            .partition_point(|segment| segment.base_offset <= offset);
+        state.segments[above.saturating_sub(1)].base_offset
+    }
+
+    fn segment_after(&self, segment: i64) -> Option<i64> {
+        let state = self.state.borrow();
+        let above = state
+            .segments
+            .partition_point(|candidate| candidate.base_offset <= segment);
+        state.segments.get(above).map(|next| next.base_offset)
+    }
+
+    /// Bytes of a segment, and the offset after its last.
+    fn segment_bounds(&self, segment: i64) -> Result<(u64, i64), Interrupted> {
+        let state = self.state.borrow();
+        let index = state.segment_index(segment).ok_or(Interrupted::Overtaken)?;
+        Ok((state.segments[index].size, state.segment_end_offset(index)))
+    }
+
+    /// The start of a batch at or before the one that holds `offset`.
+    pub(crate) async fn floor_of_offset(
+        &self,
+        segment: i64,
+        offset: i64,
+    ) -> Result<u64, StorageError> {
+        if let Some(position) = {
+            let state = self.state.borrow();
+            let in_tail = state.tail.floor_of_offset(segment, offset);
+            in_tail.or_else(|| state.floor_in_pending(segment, |last| last.0 <= offset))
+        } {
+            return Ok(position);
+        }
+        let index = self.index_entries(segment).await?;
+        let entry = OffsetIndexView::trusted(&index)
+            .last_where(|entry| segment + i64::from(entry.relative_offset) <= offset);
+        Ok(entry.map_or(0, |entry| u64::from(entry.position)))
+    }
+
+    /// The start of a batch at or before `position`.
+    async fn floor_of_position(&self, segment: i64, position: u64) -> Result<u64, StorageError> {
+        if let Some(floor) = {
+            let state = self.state.borrow();
+            let in_tail = state.tail.floor_of_position(segment, position);
+            in_tail.or_else(|| state.floor_in_pending(segment, |last| last.1 <= position))
+        } {
+            return Ok(floor);
+        }
+        let index = self.index_entries(segment).await?;
+        let entry = OffsetIndexView::trusted(&index)
+            .last_where(|entry| u64::from(entry.position) <= position);
+        Ok(entry.map_or(0, |entry| u64::from(entry.position)))
+    }
+
+    /// The entries of a segment's index file.
+    async fn index_entries(&self, segment: i64) -> Result<Bytes, StorageError> {
+        let key = (self.id, segment);
+        if let Some(entries) = self.store.indexes.borrow_mut().get(key) {
+            return Ok(entries);
+        }
+        let path = self.segment_path(segment, INDEX_SUFFIX);
+        let bytes = match self.store.fs().read(&path).await {
+            Ok(bytes) => bytes,
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Bytes::new(),
+            Err(cause) => return Err(StorageError::io("read", &path, cause)),
+        };
+        let state = self.state.borrow();
+        let mut view = OffsetIndexView::checked(&bytes);
+        if let Some(index) = state.segment_index(segment) {
+            let size = state.segments[index].size;
+            view = view.first(view.count_where(|entry| u64::from(entry.position) < size));
+            if index + 1 == state.segments.len() {
+                // The file may end with entries that recovery threw away.
+                view = view.first(state.segments[index].index.offsets_in_file as usize);
+            }
+        }
+        let entries = bytes.slice(..view.len() * crate::offset_index::ENTRY_LEN);
+        let weight = entries.len() + 64;
+        let mut indexes = self.store.indexes.borrow_mut();
+        indexes.insert(key, weight, entries.clone());
+        Ok(entries)
+    }
+}
+
+impl LogState {
+    /// The position in the last pending entry of which `below` holds, told its offset and
+    /// position.
+    fn floor_in_pending(&self, segment: i64, below: impl Fn((i64, u64)) -> bool) -> Option<u64> {
+        let index = &self.segments[self.segment_index(segment)?].index;
+        let count = index.pending_offsets.partition_point(|entry| {
+            below((
+                segment + i64::from(entry.relative_offset),
+                u64::from(entry.position),
+            ))
+        });
+        let entry = index.pending_offsets[count.checked_sub(1)?];
+        Some(u64::from(entry.position))
+    }
+}
+
+impl<'a> Walker<'a> {
+    pub(crate) fn new(log: &'a Log, segment: i64) -> Walker<'a> {
+        Walker {
+            log,
+            segment,
+            window_start: 0,
+            window: Bytes::new(),
+        }
+    }
+
+    /// The batch at `position`, which must be where one begins; none at the segment's end.
+    pub(crate) async fn at(&mut self, position: u64) -> Result<Option<Found>, StorageError> {
+        let size = {
+            let state = self.log.state.borrow();
+            let Some(index) = state.segment_index(self.segment) else {
+                return Ok(None);
+            };
+            let size = state.segments[index].size;
+            if position >= size {
+                return Ok(None);
+            }
+            if let Some(chunk) = state.tail.chunk_at(self.segment, position) {
+                let header = self.check(position, size, chunk.bytes_from(position))?;
+                return Ok(Some(Found { position, header }));
+            }
+            size
+        };
+        if !self.window_holds(position) {
+            self.window = self.read_window(position, size).await?;
+            self.window_start = position;
+        }
+        let bytes = &self.window[(position - self.window_start) as usize..];
+        let header = self.check(position, size, bytes)?;
+        Ok(Some(Found { position, header }))
+    }
+
+    fn window_holds(&self, position: u64) -> bool {
+        let end = self.window_start + self.window.len() as u64;
+        self.window_start <= position && position + BatchHeader::SIZE as u64 <= end
+    }
+
+    async fn read_window(&self, position: u64, size: u64) -> Result<Bytes, StorageError> {
+        use millstream_reactor::BLOCK_SIZE;
+
+        let file = self.log.read_file(self.segment).await?;
+        let block = BLOCK_SIZE as u64;
+        let (start, end) = if self.log.reads_direct() {
+            let end = (position + SEARCH_BYTES).next_multiple_of(block);
+            (position - position % block, end)
+        } else {
+            (position, (position + SEARCH_BYTES).min(size))
+        };
+        let path = self.log.segment_path(self.segment, LOG_SUFFIX);
+        let bytes = file
+            .read_at(start, (end - start) as usize)
+            .await
+            .map_err(|cause| StorageError::io_at("read", &path, position, cause))?
+            .into_bytes();
+        let lead = ((position - start) as usize).min(bytes.len());
+        Ok(bytes.slice(lead..))
+    }
+
+    fn check(&self, position: u64, size: u64, bytes: &[u8]) -> Result<BatchHeader, StorageError> {
+        let damaged = |reason| {
+            let path = self.log.segment_path(self.segment, LOG_SUFFIX);
+            StorageError::damaged(&path, position, reason)
+        };
+        let header = parse_header(bytes).map_err(damaged)?;
+        if position + header.size_in_bytes() as u64 > size {
+            return Err(damaged("a batch is longer than its segment"));
+        }
+        if header.base_offset.0 < self.segment {
+            return Err(damaged("an offset is below its segment"));
+        }
+        Ok(header)
+    }
+}

@@ -1,0 +1,199 @@
+//! Finding records by time: by the segments' largest timestamps, their time indexes, batch
+//! headers, and at last the records of one batch.
+
+use bytes::Bytes;
+use millstream_protocol::compression::Decompressor;
+use millstream_protocol::record_batch::BatchView;
+use millstream_protocol::{LeaderEpoch, Offset};
+
+use crate::error::{ReadError, StorageError};
+use crate::log::Log;
+use crate::read_plan::ReadPlan;
+use crate::reader::{Found, Walker};
+use crate::segment::{LOG_SUFFIX, MaxTimestamp, TIME_INDEX_SUFFIX};
+use crate::time_index::TimeIndexView;
+
+/// The most that a batch may hold when its records are looked at.
+const MAX_DECOMPRESSED_BYTES: usize = 256 << 20;
+
+/// A record found by its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// The record's timestamp.
+    pub timestamp: i64,
+    /// Its offset.
+    pub offset: Offset,
+    /// The leader epoch that wrote it.
+    pub leader_epoch: LeaderEpoch,
+}
+
+impl Log {
+    /// The first record whose timestamp is `timestamp` or later, of those below `upper_bound`.
+    pub async fn offset_for_timestamp(
+        &self,
+        timestamp: i64,
+        upper_bound: Offset,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let segments: Vec<i64> = {
+            let state = self.state.borrow();
+            state.segments.iter().map(|s| s.base_offset).collect()
+        };
+        for segment in segments {
+            if segment >= upper_bound.0 {
+                break;
+            }
+            let max = self.max_timestamp_of(segment).await?;
+            if max.timestamp < timestamp {
+                continue;
+            }
+            let found = self.find_in(segment, timestamp, upper_bound).await?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record with the largest timestamp in the log, if it is below `upper_bound`.
+    pub async fn max_timestamp_offset(
+        &self,
+        upper_bound: Offset,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let segments: Vec<i64> = {
+            let state = self.state.borrow();
+            state.segments.iter().map(|s| s.base_offset).collect()
+        };
+        let mut largest = MaxTimestamp::NONE;
+        for segment in segments {
+            let max = self.max_timestamp_of(segment).await?;
+            if max.timestamp > largest.timestamp {
+                largest = max;
+            }
+        }
+        if largest.timestamp < 0 {
+            return Ok(None);
+        }
+        self.offset_for_timestamp(largest.timestamp, upper_bound)
+            .await
+    }
+
+    /// The largest timestamp of a segment; a closed one has it in the last entry of its index.
+    async fn max_timestamp_of(&self, segment: i64) -> Result<MaxTimestamp, StorageError> {
+        {
+            let state = self.state.borrow();
+            match state.segment_index(segment) {
+                Some(index) => {
+                    if let Some(max) = state.segments[index].max_timestamp {
+                        return Ok(max);
+                    }
+                }
+                None => return Ok(MaxTimestamp::NONE),
+            }
+        }
+        let bytes = self.read_index_file(segment, TIME_INDEX_SUFFIX).await?;
+        let max = TimeIndexView::checked(&bytes)
+            .last()
+            .map_or(MaxTimestamp::NONE, |entry| MaxTimestamp {
+                timestamp: entry.timestamp,
+                offset: segment + i64::from(entry.relative_offset),
+            });
+        let mut state = self.state.borrow_mut();
+        if let Some(index) = state.segment_index(segment) {
+            state.segments[index].max_timestamp = Some(max);
+        }
+        Ok(max)
+    }
+
+    async fn find_in(
+        &self,
+        segment: i64,
+        timestamp: i64,
+        upper_bound: Offset,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let mut position = self.time_floor(segment, timestamp).await?;
+        let log_start_offset = self.log_start_offset();
+        let mut walker = Walker::new(self, segment);
+        while let Some(found) = walker.at(position).await? {
+            let header = &found.header;
+            if header.base_offset >= upper_bound {
+                break;
+            }
+            if header.max_timestamp >= timestamp && header.last_offset() >= log_start_offset {
+                let in_batch = self
+                    .find_in_batch(segment, &found, timestamp, log_start_offset)
+                    .await?;
+                if let Some(record) = in_batch {
+                    return Ok((record.offset < upper_bound).then_some(record));
+                }
+            }
+            position += header.size_in_bytes() as u64;
+        }
+        Ok(None)
+    }
+
+    /// The start of a batch before which all timestamps are below `timestamp`.
+    async fn time_floor(&self, segment: i64, timestamp: i64) -> Result<u64, StorageError> {
+        let bytes = self.read_index_file(segment, TIME_INDEX_SUFFIX).await?;
+        let offset = {
+            let state = self.state.borrow();
+            let Some(index) = state.segment_index(segment) else {
+                return Ok(0);
+            };
+            let mut in_file = TimeIndexView::checked(&bytes);
+            if index + 1 == state.segments.len() {
+                in_file = in_file.first(state.segments[index].index.times_in_file as usize);
+            }
+            let pending = &state.segments[index].index.pending_times;
+            let below = in_file.count_where(|entry| entry.timestamp < timestamp);
+            pending
+                .iter()
+                .copied()
+                .take_while(|entry| entry.timestamp < timestamp)
+                .last()
+                .or_else(|| below.checked_sub(1).map(|last| in_file.entry(last)))
+                .map(|entry| segment + i64::from(entry.relative_offset))
+        };
+        match offset {
+            Some(offset) => self.floor_of_offset(segment, offset).await,
+            None => Ok(0),
+        }
+    }
+
+    async fn find_in_batch(
+        &self,
+        segment: i64,
+        found: &Found,
+        timestamp: i64,
+        log_start_offset: Offset,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let len = found.header.size_in_bytes();
+        let bytes = self.read_batch(found, len).await?;
+        let damaged = |reason| {
+            let path = self.segment_path(segment, LOG_SUFFIX);
+            StorageError::damaged(&path, found.position, reason)
+        };
+        let batch = BatchView::parse(&bytes).map_err(|_| damaged("a batch is cut short"))?;
+        let leader_epoch = batch.header().partition_leader_epoch;
+        let mut decompressor = Decompressor::new();
+        let records = batch
+            .records(&mut decompressor, MAX_DECOMPRESSED_BYTES)
+            .map_err(|_| damaged("the records of a batch cannot be read"))?;
+        for record in records {
+            let record = record.map_err(|_| damaged("a record cannot be read"))?;
+            if record.timestamp >= timestamp && record.offset >= log_start_offset {
+                return Ok(Some(TimestampOffset {
+                    timestamp: record.timestamp,
+                    offset: record.offset,
+                    leader_epoch,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn read_batch(&self, found: &Found, len: usize) -> Result<Bytes, ReadError> {
+        let next = found.header.next_offset();
+        let plan: ReadPlan = self.read(found.header.base_offset, len, next, true).await?;
+        Ok(plan.load_contiguous(&self.store.reactor).await?)
+    }
+}

@@ -1,0 +1,505 @@
+//! The way down: one task for each log that has something to write, none when it has not.
+//!
+//! The task does one thing at a time, and looks again: what arrived meanwhile joins the next
+//! write. In this order: the epochs' file, a flush that somebody waits for, the next write, the
+//! closing of a segment that is full. So the epochs of what counts as flushed are on the disk, and
+//! a segment is flushed, and the file of the next one is there durably, before anything of the
+//! next counts as written.
+//!
+//! Never more than [`MAX_UNFLUSHED_BYTES`] (or one batch) are written without a flush, whatever
+//! the durability: recovery tells a torn end from damage by it.
+//!
+//! A failed write or flush is never repeated, because nobody can know what is on the disk then:
+//! the log goes offline.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use millstream_reactor::{BLOCK_SIZE, BlockRange, File, OpenOptions, TaskQueue};
+
+use crate::config::Durability;
+use crate::error::StorageError;
+use crate::leader_epoch_cache;
+use crate::log::{Log, LogState, WriteFile};
+use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, path_of};
+use crate::tail::{FirstBlock, Point};
+
+/// Bytes that one write takes at most, unless a single buffer is larger.
+const MAX_WRITE_BYTES: u64 = 4 << 20;
+/// Bytes written that no flush has covered, at most (or one write).
+pub(crate) const MAX_UNFLUSHED_BYTES: u64 = 8 << 20;
+
+const BLOCK: u64 = BLOCK_SIZE as u64;
+
+/// Space made ahead: so many times the size of the write that needs it, within bounds, and no
+/// more than the segment holds already, so that a small topic stays small.
+const AHEAD_WRITES: u64 = 64;
+const MIN_AHEAD_BYTES: u64 = 16 << 10;
+const MAX_AHEAD_BYTES: u64 = 4 << 20;
+/// A write of this size changes the file's metadata without making space first: zeroes would cost
+/// more than they save.
+const LARGE_WRITE_BYTES: u64 = 512 << 10;
+
+/// What the writer does next.
+enum Work {
+    Flush(Point),
+    Epochs(String),
+    ReadPrefix {
+        segment: i64,
+        file_position: u64,
+        len: usize,
+    },
+    Write {
+        pieces: Vec<Piece>,
+        end: Point,
+    },
+    Seal(i64),
+}
+
+/// Blocks that lie together in memory and in the file.
+struct Piece {
+    position: u64,
+    blocks: BlockRange,
+}
+
+impl Log {
+    /// Starts the writer if there is something to do and it does not run.
+    pub(crate) fn wake_writer(self: &Rc<Self>) {
+        {
+            let mut state = self.state.borrow_mut();
+            if state.writer.running || !state.has_work() {
+                return;
+            }
+            state.writer.running = true;
+        }
+        self.store
+            .reactor
+            .spawn(TaskQueue::Requests, self.clone().run_writer())
+            .detach();
+    }
+
+    /// Waits until all that was appended so far is flushed, whatever the durability.
+    pub async fn flush(self: &Rc<Self>) -> Result<(), StorageError> {
+        let target = self.state.borrow().log_end_offset;
+        self.flush_to(target).await
+    }
+
+    pub(crate) async fn flush_to(self: &Rc<Self>, target: i64) -> Result<(), StorageError> {
+        loop {
+            let progress = self.progress.notified();
+            {
+                let mut state = self.state.borrow_mut();
+                if state.flushed.offset >= target {
+                    return Ok(());
+                }
+                if let Some(error) = &state.offline {
+                    return Err(error.clone());
+                }
+                state.writer.flush_target = state.writer.flush_target.max(target);
+            }
+            self.wake_writer();
+            progress.await;
+        }
+    }
+
+    /// Lets the writer finish what it is at and stand still until [`Log::release_writer`].
+    pub(crate) async fn hold_writer(&self) {
+        self.state.borrow_mut().writer.held += 1;
+        loop {
+            let stopped = self.state.borrow().writer.stopped.notified();
+            if !self.state.borrow().writer.running {
+                return;
+            }
+            stopped.await;
+        }
+    }
+
+    pub(crate) fn release_writer(self: &Rc<Self>) {
+        self.state.borrow_mut().writer.held -= 1;
+        self.wake_writer();
+    }
+
+    /// Takes the log out of use.
+    pub(crate) fn go_offline(&self, error: StorageError) {
+        let mut state = self.state.borrow_mut();
+        if state.offline.is_none() {
+            tracing::error!(
+                topic = self.name.0,
+                partition = self.name.1.0,
+                durable = state.durable_offset(),
+                end = state.log_end_offset,
+                "the log goes offline: {error}"
+            );
+            state.offline = Some(error);
+        }
+        drop(state);
+        self.progress.notify_waiters();
+        self.store.room.notify_waiters();
+    }
+
+    async fn run_writer(self: Rc<Self>) {
+        loop {
+            let work = {
+                let mut state = self.state.borrow_mut();
+                match state.next_work() {
+                    Some(work) => work,
+                    None => {
+                        state.writer.running = false;
+                        state.writer.stopped.notify_waiters();
+                        return;
+                    }
+                }
+            };
+            if let Err(error) = self.execute(work).await {
+                self.go_offline(error);
+            }
+        }
+    }
+
+    async fn execute(self: &Rc<Self>, work: Work) -> Result<(), StorageError> {
+        match work {
+            Work::Flush(point) => self.flush_written(point).await,
+            Work::Epochs(text) => self.write_epochs(text).await,
+            Work::ReadPrefix {
+                segment,
+                file_position,
+                len,
+            } => self.read_prefix(segment, file_position, len).await,
+            Work::Write { pieces, end } => self.write(pieces, end).await,
+            Work::Seal(segment) => self.seal(segment).await,
+        }
+    }
+
+    async fn flush_written(self: &Rc<Self>, point: Point) -> Result<(), StorageError> {
+        let file = self.write_file(point.segment).await?;
+        self.store
+            .flushes
+            .flush(&self.store.reactor, file.file)
+            .await
+            .map_err(|cause| self.write_error("flush", point, cause))?;
+        self.state.borrow_mut().flushed = point;
+        self.progress.notify_waiters();
+        Ok(())
+    }
+
+    pub(crate) async fn write_epochs(&self, text: String) -> Result<(), StorageError> {
+        let path = self.dir.borrow().join(leader_epoch_cache::FILE_NAME);
+        self.store.write_atomic(&path, text.into()).await
+    }
+
+    async fn read_prefix(
+        self: &Rc<Self>,
+        segment: i64,
+        file_position: u64,
+        len: usize,
+    ) -> Result<(), StorageError> {
+        let path = self.segment_path(segment, LOG_SUFFIX);
+        let file = self.write_file(segment).await?.file;
+        let block = file
+            .read_at(file_position, BLOCK_SIZE)
+            .await
+            .map_err(|cause| StorageError::io_at("read", &path, file_position, cause))?
+            .into_bytes();
+        if block.len() < len {
+            return Err(StorageError::damaged(
+                &path,
+                file_position + block.len() as u64,
+                "the file is shorter than it was",
+            ));
+        }
+        let mut state = self.state.borrow_mut();
+        state
+            .tail
+            .set_prefix(segment, file_position, block.slice(..len));
+        Ok(())
+    }
+
+    async fn write(self: &Rc<Self>, pieces: Vec<Piece>, end: Point) -> Result<(), StorageError> {
+        let mut file = self.write_file(end.segment).await?;
+        let bytes: u64 = pieces.iter().map(|piece| piece.blocks.len() as u64).sum();
+        let blocks_end = end.position.next_multiple_of(BLOCK);
+        if blocks_end > file.size && bytes < LARGE_WRITE_BYTES {
+            let ahead = (bytes * AHEAD_WRITES)
+                .min(end.position)
+                .clamp(MIN_AHEAD_BYTES, MAX_AHEAD_BYTES);
+            let limit = u64::from(self.state.borrow().config.segment_bytes).next_multiple_of(BLOCK);
+            let from = file.size.next_multiple_of(BLOCK);
+            let to = (blocks_end + ahead).next_multiple_of(BLOCK).min(limit);
+            if to > from && to > blocks_end {
+                file.file
+                    .write_zeros(from, to - from)
+                    .await
+                    .map_err(|cause| self.write_error("make space in", end, cause))?;
+                file.size = to;
+            }
+        }
+        let writes = pieces.into_iter().map(|piece| {
+            let file = file.file.clone();
+            async move {
+                let position = piece.position;
+                file.write_blocks(position, piece.blocks)
+                    .await
+                    .map_err(|cause| (position, cause))
+            }
+        });
+        futures::future::try_join_all(writes)
+            .await
+            .map_err(|(position, cause)| {
+                self.write_error("write", Point { position, ..end }, cause)
+            })?;
+        file.size = file.size.max(blocks_end);
+        {
+            let mut state = self.state.borrow_mut();
+            state.written = end;
+            state.writer.file = Some(file);
+        }
+        self.progress.notify_waiters();
+        self.store.room.notify_waiters();
+        Ok(())
+    }
+
+    /// Cuts a full segment to its length, completes its indexes and its snapshot, and begins the
+    /// next one.
+    async fn seal(self: &Rc<Self>, base_offset: i64) -> Result<(), StorageError> {
+        let _files = self.files.lock().await;
+        let (end, next, snapshot) = {
+            let mut state = self.state.borrow_mut();
+            let index = state
+                .segment_index(base_offset)
+                .expect("a segment being written is not removed");
+            let next = state.segments[index + 1].base_offset;
+            let end = Point {
+                segment: base_offset,
+                ..state.written
+            };
+            assert_eq!(end.position, state.segments[index].size, "all is written");
+            (end, next, state.segments[index].end_snapshot.take())
+        };
+        self.trim_and_flush(end).await?;
+        self.write_indexes(base_offset, u64::MAX).await?;
+        if let Some(snapshot) = snapshot {
+            let path = self.segment_path(next, SNAPSHOT_SUFFIX);
+            self.store.write_atomic(&path, snapshot).await?;
+        }
+        let file = self.create_segment_files(next).await?;
+        {
+            let mut state = self.state.borrow_mut();
+            let start = Point {
+                segment: next,
+                position: 0,
+                offset: end.offset,
+            };
+            state.written = start;
+            state.flushed = start;
+            state.writer.file = Some(WriteFile {
+                segment: next,
+                file,
+                size: 0,
+            });
+        }
+        self.progress.notify_waiters();
+        self.store.note_roll();
+        Ok(())
+    }
+
+    /// Cuts the file at the end of what was written, and flushes it.
+    pub(crate) async fn trim_and_flush(self: &Rc<Self>, end: Point) -> Result<(), StorageError> {
+        let mut file = self.write_file(end.segment).await?;
+        if file.size != end.position {
+            file.file
+                .set_len(end.position)
+                .await
+                .map_err(|cause| self.write_error("cut", end, cause))?;
+            file.size = end.position;
+        }
+        file.file
+            .sync_data()
+            .await
+            .map_err(|cause| self.write_error("flush", end, cause))?;
+        let mut state = self.state.borrow_mut();
+        state.flushed = end;
+        state.writer.file = Some(file);
+        Ok(())
+    }
+
+    /// Makes the files of a segment, durably.
+    pub(crate) async fn create_segment_files(
+        &self,
+        base_offset: i64,
+    ) -> Result<File, StorageError> {
+        for suffix in [INDEX_SUFFIX, TIME_INDEX_SUFFIX] {
+            let path = self.segment_path(base_offset, suffix);
+            let options = OpenOptions {
+                write: true,
+                create: true,
+                truncate: true,
+                ..OpenOptions::default()
+            };
+            self.store.open_file(&path, options).await?;
+        }
+        let path = self.segment_path(base_offset, LOG_SUFFIX);
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            truncate: true,
+            direct: self.store.config.direct_io,
+            ..OpenOptions::default()
+        };
+        let file = self.store.open_file(&path, options).await?;
+        let dir = self.dir.borrow().clone();
+        self.store.sync_dir(&dir).await?;
+        Ok(file)
+    }
+
+    /// The segment's file, open for writing.
+    pub(crate) async fn write_file(&self, segment: i64) -> Result<WriteFile, StorageError> {
+        if let Some(file) = &self.state.borrow().writer.file
+            && file.segment == segment
+        {
+            return Ok(file.clone());
+        }
+        let path = self.segment_path(segment, LOG_SUFFIX);
+        let options = OpenOptions {
+            write: true,
+            direct: self.store.config.direct_io,
+            ..OpenOptions::default()
+        };
+        let file = self.store.open_file(&path, options).await?;
+        let size = file
+            .size()
+            .await
+            .map_err(|cause| StorageError::io("look at", &path, cause))?;
+        let file = WriteFile {
+            segment,
+            file,
+            size,
+        };
+        self.state.borrow_mut().writer.file = Some(file.clone());
+        Ok(file)
+    }
+
+    pub(crate) fn segment_path(&self, offset: i64, suffix: &str) -> std::path::PathBuf {
+        path_of(&self.dir.borrow(), offset, suffix)
+    }
+
+    fn write_error(&self, action: &'static str, at: Point, cause: std::io::Error) -> StorageError {
+        let path = self.segment_path(at.segment, LOG_SUFFIX);
+        StorageError::io_at(action, &path, at.position, cause)
+    }
+}
+
+impl LogState {
+    fn has_work(&self) -> bool {
+        let stands_still = self.writer.held > 0 || self.offline.is_some() || self.closed;
+        !stands_still
+            && (self.epochs_dirty
+                || self.written != self.end()
+                || (self.flushed != self.written && self.flush_is_due()))
+    }
+
+    fn flush_is_due(&self) -> bool {
+        if self.flushed.offset >= self.written.offset {
+            return false;
+        }
+        let unflushed = self.written.position.saturating_sub(self.flushed.position);
+        self.config.durability == Durability::Fsync
+            || unflushed >= MAX_UNFLUSHED_BYTES
+            || (self.writer.flush_target > self.flushed.offset
+                && (self.written.offset >= self.writer.flush_target || self.written == self.end()))
+    }
+
+    fn next_work(&mut self) -> Option<Work> {
+        if !self.has_work() {
+            return None;
+        }
+        if self.epochs_dirty {
+            self.epochs_dirty = false;
+            return Some(Work::Epochs(self.epochs.to_text()));
+        }
+        if self.flush_is_due() {
+            return Some(Work::Flush(self.written));
+        }
+        let segment = self.written.segment;
+        let index = self
+            .segment_index(segment)
+            .expect("a segment being written is not removed");
+        if self.written.position < self.segments[index].size {
+            return Some(self.next_write(segment));
+        }
+        (index + 1 < self.segments.len()).then_some(Work::Seal(segment))
+    }
+
+    /// The chunks of the segment from where it is written, as far as one write goes.
+    fn next_write(&self, segment: i64) -> Work {
+        let mut pieces = Vec::new();
+        let mut end = self.written;
+        let mut chunks = self
+            .tail
+            .in_segment(segment)
+            .filter(|chunk| chunk.end_position() > self.written.position)
+            .peekable();
+        let mut bytes = 0;
+        while let Some(chunk) = chunks.next() {
+            if bytes >= MAX_WRITE_BYTES {
+                break;
+            }
+            let len = chunk.buffer.len() as u64;
+            let mut from = end.position.max(chunk.file_position) - chunk.file_position;
+            // The next chunk begins with the last block of this one, if that is not full; then
+            // the block is written from there, and only from there.
+            let to = match chunks.peek() {
+                Some(next) if next.carries() && bytes + len < MAX_WRITE_BYTES => {
+                    next.file_position - chunk.file_position
+                }
+                _ => len,
+            };
+            if from < BLOCK && to > 0 {
+                match chunk.first_block() {
+                    FirstBlock::InBuffer => (),
+                    FirstBlock::Missing(_) if !pieces.is_empty() => break,
+                    FirstBlock::Missing(lead) => {
+                        return Work::ReadPrefix {
+                            segment,
+                            file_position: chunk.file_position,
+                            len: lead,
+                        };
+                    }
+                    FirstBlock::Joined(block) => {
+                        pieces.push(Piece {
+                            position: chunk.file_position,
+                            blocks: block.blocks(0..block.len()),
+                        });
+                        from = BLOCK;
+                    }
+                }
+            }
+            end = chunk.end();
+            if from < to {
+                let blocks = chunk.buffer.blocks(from as usize..to as usize);
+                bytes += blocks.len() as u64;
+                pieces.push(Piece {
+                    position: chunk.file_position + from - from % BLOCK,
+                    blocks,
+                });
+            }
+        }
+        assert!(
+            end.position > self.written.position,
+            "there is something to write: {:?}",
+            self.written
+        );
+        Work::Write { pieces, end }
+    }
+}
+
+/// An index's pending entries as bytes.
+pub(crate) fn encode_entries<const N: usize, T: Copy>(
+    entries: &[T],
+    encode: impl Fn(T) -> [u8; N],
+) -> Bytes {
+    let mut bytes = Vec::with_capacity(entries.len() * N);
+    for entry in entries {
+        bytes.extend_from_slice(&encode(*entry));
+    }
+    bytes.into()
+}
