@@ -29,6 +29,7 @@ class Agent:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         self.answers = queue.SimpleQueue()
+        self.subscribed = False
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
@@ -85,6 +86,7 @@ class Agent:
 
     def subscribe(self, group, topics, **options):
         self.do("subscribe", group=group, topics=topics, **options)
+        self.subscribed = True
 
     def commit(self, offsets):
         self.do("commit", offsets=offsets)
@@ -95,6 +97,7 @@ class Agent:
 
     def close(self):
         self.do("close")
+        self.subscribed = False
 
     def create_topic(self, topic, partitions, configs=None):
         self.do("create_topic", topic=topic, partitions=partitions, configs=configs or {})
@@ -137,6 +140,16 @@ class Agent:
         """Ends the process as a crash would: nothing is said to the broker."""
         self.process.kill()
         self.process.wait()
+
+    def idle(self):
+        """Leaves its group; true if the process can serve another scenario."""
+        try:
+            if self.subscribed:
+                self.close()
+            return self.process.poll() is None
+        except AgentError:
+            self.kill()
+            return False
 
     def quit(self):
         """Ends the process in good order, or by force if it does not answer."""

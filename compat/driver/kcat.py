@@ -3,6 +3,7 @@
 It sends and prints text alone, and commits what it has read by itself.
 """
 
+import itertools
 import json
 import queue
 import re
@@ -42,14 +43,11 @@ class Kcat:
             "linger.ms": linger_ms,
         }
         options = [each for key, value in settings.items() for each in ("-X", f"{key}={value}")]
-        # One run sends one set of headers to one partition.
-        run = []
-        for record in [*records, None]:
-            if run and (record is None or _kind(record) != _kind(run[0])):
-                self._send(topic, run, [*options, "-z", codec])
-                run = []
-            run.append(record)
-        return None
+        # One run sends one set of headers to one partition. Order counts within a partition.
+        by_partition = sorted(records, key=lambda each: -1 if each.partition is None
+                              else each.partition)
+        for _, run in itertools.groupby(by_partition, lambda each: (each.headers, each.partition)):
+            self._send(topic, list(run), [*options, "-z", codec])
 
     def _send(self, topic, run, options):
         arguments = ["-P", "-t", topic, "-Z", "-K", SEPARATOR, *options]
@@ -121,6 +119,10 @@ class Kcat:
             self.member.process.wait()
             self.member = None
 
+    def idle(self):
+        self.quit()
+        return True
+
     def quit(self):
         if self.member is not None:
             self.close()
@@ -177,10 +179,6 @@ class GroupRun:
             self.process.kill()
             self.process.wait()
             raise AgentError(f"kcat did not leave within {RUN_SECONDS} s") from None
-
-
-def _kind(record):
-    return record.headers, record.partition
 
 
 def _taken(line):

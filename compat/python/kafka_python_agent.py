@@ -149,6 +149,10 @@ class KafkaPythonAgent:
             metadata_max_age_ms=1000,
         )
         self.events = Events()
+        # Without metadata the first join knows no partition, a second one follows at once, and
+        # now and then kafka-python loses its heartbeat between them, on Apache Kafka too.
+        for topic in topics:
+            self.member.partitions_for_topic(topic)
         self.member.subscribe(topics, listener=self.events)
 
     def poll(self, ms):

@@ -1,8 +1,22 @@
 //! Decides on topics, brokers, configurations and producer ids. Pure.
+//!
+//! [`decide`] is the shape of every request: `(image, request, context) -> (records, response)`.
+//! [`Controller`] puts it on a Raft log: records are proposed, and the response leaves when they
+//! are committed.
 
 mod api;
 mod api_error;
+mod brokers;
+mod configs;
+mod controller;
+mod decision;
+mod entropy;
+mod placement;
+mod producer_ids;
 mod settings;
+mod topic_creation;
+mod topic_deletion;
+mod topic_name;
 
 pub use api::{
     AlterConfigsResource, AlterConfigsResult, ConfigAlteration, ControllerRequest,
@@ -10,4 +24,8 @@ pub use api::{
     NewTopicResult, ProducerIdBlock, TopicRef,
 };
 pub use api_error::ApiError;
+pub use controller::{Controller, ControllerFault, Input, Output, RequestId};
+pub use decision::{Context, Decision, decide};
+pub use millstream_raft as raft;
 pub use settings::{ConfigRules, ControllerSettings, InternalTopicSettings, SnapshotPolicy};
+pub use topic_name::validate_topic_name;

@@ -380,13 +380,14 @@ impl Log {
             let roll = state.must_roll(bytes.len(), summary.max_timestamp, last, now_ms);
             (roll, first)
         };
-        let buffer = match self.state.borrow().buffer_wanted(bytes.len(), roll) {
+        // The state is not borrowed while the store looks for memory, which this log may have.
+        let wanted = self.state.borrow().buffer_wanted(bytes.len(), roll);
+        let buffer = match wanted {
             None => None,
-            Some(capacity) => Some(
-                self.store
-                    .take_buffer(capacity)
-                    .ok_or(AppendError::NoRoom)?,
-            ),
+            Some(capacity) => {
+                let buffer = self.store.take_buffer(capacity);
+                Some(buffer.ok_or(AppendError::NoRoom)?)
+            }
         };
         let mut state = self.state.borrow_mut();
         if roll {
@@ -498,8 +499,10 @@ impl LogState {
             return None;
         }
         let grown = match last {
-            Some(chunk) => chunk.buffer.capacity().saturating_mul(BUFFER_GROWTH),
-            None => SMALLEST_BUFFER_BYTES,
+            Some(chunk) if chunk.buffer.len() > chunk.buffer.capacity() / 2 => {
+                chunk.buffer.capacity().saturating_mul(BUFFER_GROWTH)
+            }
+            _ => SMALLEST_BUFFER_BYTES,
         };
         let largest = self.largest_buffer_bytes();
         // The end of the last block goes first.

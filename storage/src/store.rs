@@ -110,12 +110,14 @@ impl ShardStore {
             let result = log.checkpoint().await;
             (log, result)
         });
-        let done: Vec<(Rc<Log>, Result<_, StorageError>)> =
-            futures::stream::iter(checkpoints)
-                .buffer_unordered(CHECKPOINTS_AT_ONCE)
-                .collect()
-                .await;
+        let done: Vec<(Rc<Log>, Result<_, StorageError>)> = futures::stream::iter(checkpoints)
+            .buffer_unordered(CHECKPOINTS_AT_ONCE)
+            .collect()
+            .await;
         for (log, result) in &done {
+            if log.state.borrow().closed {
+                continue;
+            }
             if let Err(error) = result {
                 log.go_offline(error.clone());
             } else if log.state.borrow().dirty {

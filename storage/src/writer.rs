@@ -89,11 +89,17 @@ impl Log {
             let progress = self.progress.notified();
             {
                 let mut state = self.state.borrow_mut();
-                if state.flushed.offset >= target {
+                // What is above the end was truncated meanwhile.
+                if state.flushed.offset >= target.min(state.log_end_offset) {
                     return Ok(());
                 }
                 if let Some(error) = &state.offline {
                     return Err(error.clone());
+                }
+                if state.closed {
+                    return Err(StorageError::Closed {
+                        path: self.dir.borrow().to_path_buf(),
+                    });
                 }
                 state.writer.flush_target = state.writer.flush_target.max(target);
             }

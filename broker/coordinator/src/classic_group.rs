@@ -15,8 +15,8 @@ use millstream_protocol::{ErrorCode, StrBytes};
 
 use crate::classic_member::{AwaitedJoin, ClassicMember, MemberTerms};
 use crate::consumer_subscription::subscribed_topics;
-use crate::records::{GroupMetadataValue, GroupRecord, MemberMetadata};
 use crate::retained::retained;
+use millstream_protocol::group_records::{GroupMetadataValue, GroupRecord, MemberMetadata};
 
 /// The protocol type of consumers, whose subscriptions can be read.
 const CONSUMER_PROTOCOL_TYPE: &str = "consumer";

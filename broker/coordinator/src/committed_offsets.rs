@@ -9,7 +9,7 @@ use millstream_protocol::StrBytes;
 use uuid::Uuid;
 
 use crate::input::WriteId;
-use crate::records::{OffsetCommitKey, OffsetCommitValue};
+use millstream_protocol::group_records::{OffsetCommitKey, OffsetCommitValue};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OffsetAndMetadata {

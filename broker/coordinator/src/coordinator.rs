@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
+use millstream_protocol::messages::HeartbeatResponse;
 use millstream_protocol::{ErrorCode, StrBytes};
 
 use crate::classic_group::ClassicGroup;
@@ -17,7 +18,7 @@ use crate::config::GroupCoordinatorConfig;
 use crate::desk::{Desk, Turn};
 use crate::in_flight::InFlight;
 use crate::input::{Input, Output};
-use crate::request::{GroupRequest, RequestContext, RequestToken};
+use crate::request::{GroupRequest, GroupResponse, RequestContext, RequestToken};
 use crate::timers::{TimerEvent, TimerKey, Timers};
 
 /// Decides for the groups of one partition of `__consumer_offsets`.
@@ -202,6 +203,6 @@ impl Turn<'_> {
     }
 }
 
-fn heartbeat_while_loading() -> crate::request::GroupResponse {
-    crate::request::GroupResponse::Heartbeat(Default::default())
+fn heartbeat_while_loading() -> GroupResponse {
+    GroupResponse::Heartbeat(HeartbeatResponse::default())
 }

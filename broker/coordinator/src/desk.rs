@@ -13,9 +13,9 @@ use crate::classic_member::AwaitedJoin;
 use crate::config::GroupCoordinatorConfig;
 use crate::in_flight::{Effect, InFlight};
 use crate::input::{Output, WriteId};
-use crate::records::GroupRecord;
 use crate::request::{GroupResponse, RequestToken, fit_join_response};
 use crate::timers::{TimerEvent, TimerKey, Timers};
+use millstream_protocol::group_records::GroupRecord;
 
 #[derive(Debug)]
 pub(crate) struct Desk {

@@ -13,7 +13,7 @@ use millstream_protocol::StrBytes;
 use crate::classic_group::{ClassicGroup, GroupState};
 use crate::committed_offsets::OffsetAndMetadata;
 use crate::coordinator::GroupCoordinator;
-use crate::records::GroupRecord;
+use millstream_protocol::group_records::GroupRecord;
 
 /// From when an offset's age counts.
 #[derive(Clone, Copy)]

@@ -14,8 +14,9 @@ use crate::classic_group::{ClassicGroup, GroupState};
 use crate::coordinator::{GroupCoordinator, Phase};
 use crate::in_flight::Effect;
 use crate::input::WriteId;
-use crate::records::{GroupRecord, OffsetCommitKey};
 use crate::request::{GroupResponse, RequestToken};
+use crate::retained::retained;
+use millstream_protocol::group_records::{GroupRecord, OffsetCommitKey};
 
 /// The most records of one write that no client asked for: it must not be larger than a batch.
 const MOST_REMOVALS: usize = 1_000;
@@ -81,7 +82,7 @@ impl GroupCoordinator {
                 {
                     let key = OffsetCommitKey {
                         group: group.id().clone(),
-                        topic: crate::retained::retained(&topic.name),
+                        topic: retained(&topic.name),
                         partition,
                     };
                     records.push(GroupRecord::OffsetCommit { key, value: None });

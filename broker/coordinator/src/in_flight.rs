@@ -9,8 +9,8 @@ use millstream_protocol::messages::OffsetFetchRequest;
 use crate::classic_group::ClassicGroup;
 use crate::classic_member::MemberTerms;
 use crate::input::WriteId;
-use crate::records::GroupRecord;
 use crate::request::{GroupResponse, RequestToken};
+use millstream_protocol::group_records::GroupRecord;
 
 /// What a write does to its group when its fate is known, beyond showing its records to readers.
 #[derive(Debug)]
@@ -134,6 +134,21 @@ impl InFlight {
     /// A write in flight gives the group something to stand on.
     pub(crate) fn names_group(&self, group: &StrBytes) -> bool {
         let mut records = self.writes.values().flat_map(|write| &write.records);
-        records.any(|record| record.shows_group() == Some(group))
+        records.any(|record| shown_group(record) == Some(group))
+    }
+}
+
+/// The group that the record, once committed, gives readers something to see of.
+pub(crate) fn shown_group(record: &GroupRecord) -> Option<&StrBytes> {
+    match record {
+        GroupRecord::OffsetCommit {
+            key,
+            value: Some(_),
+        } => Some(&key.group),
+        GroupRecord::GroupMetadata {
+            group,
+            value: Some(_),
+        } => Some(group),
+        _ => None,
     }
 }

@@ -2,14 +2,18 @@
 
 use millstream_protocol::{ErrorCode, StrBytes};
 
-use crate::records::GroupRecord;
 use crate::request::{GroupRequest, GroupResponse, RequestContext, RequestToken};
+use millstream_protocol::group_records::GroupRecord;
 
 /// Names a write of the coordinator; they count up from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriteId(pub u64);
 
 /// What a coordinator is told.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an input is handed over once and never stored"
+)]
 #[derive(Debug)]
 pub enum Input {
     /// The partition's log was replayed to its end: requests may be answered from now on.

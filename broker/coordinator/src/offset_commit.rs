@@ -23,9 +23,9 @@ use crate::coordinator::GroupCoordinator;
 use crate::desk::Turn;
 use crate::in_flight::Effect;
 use crate::input::WriteId;
-use crate::records::{GroupRecord, OffsetCommitKey, OffsetCommitValue};
 use crate::request::{GroupRequest, GroupResponse, RequestContext, RequestToken};
 use crate::retained::retained;
+use millstream_protocol::group_records::{GroupRecord, OffsetCommitKey, OffsetCommitValue};
 
 impl GroupCoordinator {
     pub(crate) fn commit_offsets(

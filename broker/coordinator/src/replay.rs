@@ -10,9 +10,9 @@ use crate::classic_group::ClassicGroup;
 use crate::classic_member::{ClassicMember, MemberTerms, Protocol};
 use crate::committed_offsets::OffsetAndMetadata;
 use crate::coordinator::{GroupCoordinator, Phase};
-use crate::records::{GroupMetadataValue, GroupRecord, MemberMetadata};
 use crate::request::RequestContext;
 use crate::timers::{TimerEvent, TimerKey};
+use millstream_protocol::group_records::{GroupMetadataValue, GroupRecord, MemberMetadata};
 
 /// A record that contradicts itself: no coordinator has written it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -67,6 +67,8 @@ impl GroupCoordinator {
             GroupRecord::GroupMetadata { group, value: None } => {
                 self.groups.remove(&group);
             }
+            // Of groups of other protocols.
+            GroupRecord::Unknown { .. } => {}
         }
         Ok(())
     }

@@ -7,9 +7,10 @@ use millstream_protocol::{ErrorCode, StrBytes};
 use crate::classic_group::GroupState;
 use crate::coordinator::{GroupCoordinator, Phase};
 use crate::desk::Turn;
-use crate::in_flight::{Effect, StaticReplacement, Write};
+use crate::in_flight::{Effect, StaticReplacement, Write, shown_group};
 use crate::input::WriteId;
-use crate::records::GroupRecord;
+use crate::request::GroupRequest;
+use millstream_protocol::group_records::GroupRecord;
 
 impl GroupCoordinator {
     pub(crate) fn records_committed(&mut self, id: WriteId) {
@@ -21,7 +22,7 @@ impl GroupCoordinator {
             if let GroupRecord::OffsetCommit { key, .. } = record {
                 self.offsets.commit(key, id);
             }
-            if let Some(group) = record.shows_group().and_then(|id| self.groups.get_mut(id)) {
+            if let Some(group) = shown_group(record).and_then(|id| self.groups.get_mut(id)) {
                 group.is_visible = true;
             }
         }
@@ -67,7 +68,7 @@ impl GroupCoordinator {
                 self.desk.respond(token, response.failed(error));
             }
             for read in write.stable_reads {
-                let request = crate::request::GroupRequest::OffsetFetch(read.request);
+                let request = GroupRequest::OffsetFetch(read.request);
                 let response = request.error_response(read.api_version, error);
                 self.desk.respond(read.token, response);
             }

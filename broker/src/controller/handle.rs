@@ -14,7 +14,7 @@ use millstream_controller::{
 };
 use millstream_metadata::{Delta, Endpoint, Image};
 use millstream_protocol::NodeId;
-use millstream_reactor::{MailboxClosed, Receiver, Sender, mailbox};
+use millstream_reactor::{Receiver, Sender, mailbox};
 use uuid::Uuid;
 
 /// Requests that may wait for the controller.
@@ -58,7 +58,7 @@ pub struct ImageReceiver {
 
 /// The controller's end of one shard's publications.
 pub struct PublicationSender {
-    pub(super) mailbox: Sender<Publication>,
+    mailbox: Sender<Publication>,
 }
 
 /// The channels between a controller and `shards` shards, to be made before their threads start.
@@ -247,8 +247,8 @@ impl ImageReceiver {
 }
 
 impl PublicationSender {
-    /// Sends, waiting until the shard has room.
-    pub(super) async fn send(&mut self, publication: Publication) -> Result<(), MailboxClosed> {
-        self.mailbox.send(publication).await
+    /// Sends, if the shard has room and is there; else gives the publication back.
+    pub(super) fn try_send(&mut self, publication: Publication) -> Result<(), Publication> {
+        self.mailbox.try_send(publication)
     }
 }

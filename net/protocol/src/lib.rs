@@ -8,6 +8,7 @@ pub mod cursor;
 pub mod fetch_response;
 pub mod first_bytes;
 pub mod frame;
+pub mod group_records;
 mod ids;
 pub mod partitioning;
 pub mod record_batch;
@@ -20,5 +21,4 @@ pub use ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicId, 
 /// The error codes of the protocol, by Kafka's names.
 pub use kafka_protocol::ResponseError as ErrorCode;
 pub use kafka_protocol::messages;
-pub use kafka_protocol::protocol::{Encodable, HeaderVersion, Request};
 pub use kafka_protocol::protocol::StrBytes;

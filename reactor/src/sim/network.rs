@@ -263,20 +263,33 @@ impl World {
         self.transmit(id, end, content);
     }
 
-    /// The stream at `end` is gone. What it left unread makes the other side's end a reset.
+    /// The stream at `end` is gone. Had it left something unread, that is an abort.
     pub(super) fn close(&self, id: u64, end: usize) {
         let unread = {
             let network = self.network.borrow();
             let Some(connection) = network.connections.get(&id) else {
                 return;
             };
-            let end = &connection.ends[end];
-            end.has_received() && !end.reset
+            connection.ends[end].has_received()
         };
         if unread {
-            self.send_reset(id, 1 - end);
+            self.abort(id, end);
+        } else {
+            self.shut(id, end);
+            self.let_go(id, end);
         }
-        self.shut(id, end);
+    }
+
+    /// Ends a connection with a reset: what `end` sent and has not arrived is lost.
+    pub(super) fn abort(&self, id: u64, end: usize) {
+        {
+            let mut network = self.network.borrow_mut();
+            let Some(connection) = network.connections.get_mut(&id) else {
+                return;
+            };
+            connection.ends[end].truncate_in_flight(0);
+        }
+        self.send_reset(id, 1 - end);
         self.let_go(id, end);
     }
 

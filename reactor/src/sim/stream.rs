@@ -203,8 +203,7 @@ impl Drop for Listener {
             .borrow_mut()
             .stop_listening(node, &self.backlog);
         for connection in self.backlog.connections.take() {
-            world.send_reset(connection, CONNECTOR);
-            world.close(connection, ACCEPTOR);
+            world.abort(connection, ACCEPTOR);
         }
     }
 }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use kafka_protocol::protocol::{Encodable, Message};
 use millstream_coordinator::{
-    GroupCoordinator, GroupCoordinatorConfig, GroupRecord, GroupRequest, GroupResponse, Input,
-    Output, RequestContext, RequestToken, WriteId,
+    GroupCoordinator, GroupCoordinatorConfig, GroupRequest, GroupResponse, Input, Output,
+    RequestContext, RequestToken, WriteId,
 };
+use millstream_protocol::group_records::GroupRecord;
 use millstream_protocol::{ErrorCode, StrBytes};
 
 /// The wall clock when a bench is set up.

@@ -12,9 +12,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_coordinator::{
-    GroupCoordinatorConfig, GroupRecord, GroupRequest, GroupResponse, RequestToken,
-};
+use millstream_coordinator::{GroupCoordinatorConfig, GroupRequest, GroupResponse, RequestToken};
+use millstream_protocol::group_records::GroupRecord;
 use millstream_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use millstream_protocol::messages::leave_group_request::MemberIdentity;
 use millstream_protocol::messages::offset_commit_request::{
@@ -275,7 +274,7 @@ impl History {
             GroupRecord::GroupMetadata { value, .. } => {
                 value.as_ref().is_none_or(|value| value.members.is_empty())
             }
-            GroupRecord::OffsetCommit { .. } => false,
+            GroupRecord::OffsetCommit { .. } | GroupRecord::Unknown { .. } => false,
         };
         match self.bench.held.front() {
             Some((_, records)) if records.iter().any(is_empty_generation) => {
@@ -348,7 +347,7 @@ impl History {
                 self.generation = 0;
                 self.leaders.clear();
             }
-            GroupRecord::OffsetCommit { .. } => {}
+            GroupRecord::OffsetCommit { .. } | GroupRecord::Unknown { .. } => {}
         }
     }
 
@@ -378,14 +377,14 @@ impl History {
                 assert_eq!(prefix(member_id), own, "of another member");
                 self.clients[client].standing = Standing::Synced;
             }
-            GroupResponse::OffsetCommit(commit) => {
-                if commit.topics[0].partitions[0].error_code == 0 {
-                    let read = durable_state(&mut self.bench).offsets;
-                    assert!(
-                        read.contains(&format!("committed_offset: {about},")),
-                        "{read}"
-                    );
-                }
+            GroupResponse::OffsetCommit(commit)
+                if commit.topics[0].partitions[0].error_code == 0 =>
+            {
+                let read = durable_state(&mut self.bench).offsets;
+                assert!(
+                    read.contains(&format!("committed_offset: {about},")),
+                    "{read}"
+                );
             }
             _ => {}
         }

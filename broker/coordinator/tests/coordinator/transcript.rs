@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_coordinator::{
-    GroupCoordinatorConfig, GroupRecord, GroupRequest, GroupResponse, Input, RequestToken,
+    GroupCoordinatorConfig, GroupRequest, GroupResponse, Input, RequestToken,
 };
+use millstream_protocol::group_records::GroupRecord;
 use millstream_protocol::messages::describe_groups_response::DescribedGroup;
 use millstream_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use millstream_protocol::messages::leave_group_request::MemberIdentity;
@@ -438,6 +439,7 @@ impl Stage {
                 None => format!("no-offset {} {}", key.group, key.topic),
             },
             GroupRecord::GroupMetadata { group, value: None } => format!("no-group {group}"),
+            GroupRecord::Unknown { record_type } => panic!("a record of type {record_type}"),
             GroupRecord::GroupMetadata {
                 group,
                 value: Some(value),

@@ -1,8 +1,25 @@
-//! The records of `__consumer_offsets` that classic groups and committed offsets are made of.
+//! The records of `__consumer_offsets` that committed offsets and classic groups are made of.
+//!
+//! ```text
+//! key:   record type i16 | message      type 0 or 1: an offset, 2: a group
+//! value: version i16     | message      none: a tombstone
+//! ```
+//!
+//! All versions are read; what is written is what Kafka 4.2 writes: groups in version 3, offsets
+//! in version 4, or in version 1 if they have an expiry of their own. Other record types belong
+//! to groups of other protocols; they are named, not decoded, so that a reader passes over them.
+
+mod decode;
+mod encode;
 
 use bytes::Bytes;
-use millstream_protocol::StrBytes;
+use thiserror::Error;
 use uuid::Uuid;
+
+use crate::StrBytes;
+use crate::cursor::CursorError;
+
+pub use decode::decode_group_record;
 
 /// One record: a key with its value, or with none (a tombstone).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +38,15 @@ pub enum GroupRecord {
         /// The generation; none deletes the group.
         value: Option<GroupMetadataValue>,
     },
+    /// A record of a type that is not decoded.
+    Unknown {
+        /// Its type.
+        record_type: i16,
+    },
 }
 
 /// Which offset.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OffsetCommitKey {
     /// The group's id.
     pub group: StrBytes,
@@ -88,3 +110,54 @@ pub struct MemberMetadata {
     /// The member's assignment.
     pub assignment: Bytes,
 }
+
+/// Why a record could not be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum GroupRecordError {
+    /// The bytes end early, or an integer is malformed.
+    #[error("the {part} of a group record: {source}")]
+    Malformed {
+        /// `key` or `value`.
+        part: &'static str,
+        /// What is wrong.
+        source: CursorError,
+    },
+    /// A length is negative, a text is null or not UTF-8.
+    #[error("the {part} of a group record: its field {field:?} is malformed")]
+    BadField {
+        /// `key` or `value`.
+        part: &'static str,
+        /// The field.
+        field: &'static str,
+    },
+    /// A value's version is beyond those known, so its meaning is too.
+    #[error("a group record of type {record_type} has version {version}, 0 to 4 are known")]
+    UnknownVersion {
+        /// The record's type.
+        record_type: i16,
+        /// The value's version.
+        version: i16,
+    },
+    /// A text is longer than the format can say.
+    #[error("the field {field:?} has {length} bytes, which a group record cannot hold")]
+    TooLong {
+        /// The field.
+        field: &'static str,
+        /// Its bytes.
+        length: usize,
+    },
+}
+
+const LEGACY_OFFSET_COMMIT: i16 = 0;
+const OFFSET_COMMIT: i16 = 1;
+const GROUP_METADATA: i16 = 2;
+/// The first version of both values with compact lengths and tagged fields, and the last one.
+const FLEXIBLE_VERSION: i16 = 4;
+/// The version of groups that is written.
+const GROUP_METADATA_VERSION: i16 = 3;
+/// The only version of offsets that has an expiry.
+const EXPIRY_VERSION: i16 = 1;
+const TOPIC_ID_TAG: u32 = 0;
+
+#[cfg(test)]
+mod tests;

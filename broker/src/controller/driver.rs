@@ -1,0 +1,147 @@
+//! The task that drives the controller: requests and time in, files, answers and images out.
+//!
+//! Requests that come while the log is being flushed wait, and are then decided together and made
+//! durable by one flush.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures::channel::oneshot;
+use millstream_controller::{
+    ApiError, ConfigRules, Controller, ControllerFault, ControllerResponse, ControllerSettings,
+    Input, Output, RequestId,
+};
+use millstream_reactor::Reactor;
+
+use super::handle::{Ask, ControllerInbox, PublicationSender};
+use super::metadata_log::{MetadataLog, MetadataLogError};
+use super::publisher::Publisher;
+
+/// Between two ticks of the quorum's clock.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Requests that are decided before a flush.
+const MAX_BATCH: usize = 1024;
+
+/// Why the controller stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// Its log on disk failed or is damaged.
+    #[error(transparent)]
+    Log(#[from] MetadataLogError),
+    /// What the log says cannot be.
+    #[error(transparent)]
+    Fault(#[from] ControllerFault),
+}
+
+/// Runs the controller on this reactor until all its handles are dropped, or it fails. The log is
+/// in `dir`, which is made if missing, and which the caller has locked.
+///
+/// # Panics
+/// When the quorum has other voters than this node: nodes do not talk to each other.
+pub async fn run_controller(
+    reactor: Reactor,
+    dir: &Path,
+    settings: ControllerSettings,
+    rules: Box<dyn ConfigRules>,
+    mut inbox: ControllerInbox,
+    publications: Vec<PublicationSender>,
+) -> Result<(), ControllerError> {
+    assert_eq!(settings.voters, [settings.node_id], "a quorum of one");
+    let (log, recovered) = MetadataLog::open(&reactor.fs(), dir).await?;
+    let seed = reactor.random_u64();
+    let mut driver = Driver {
+        controller: Controller::start(reactor.now(), settings, rules, recovered, seed)?,
+        reactor,
+        log,
+        publisher: Publisher::new(publications),
+        answers: BTreeMap::new(),
+        next_id: 0,
+    };
+    driver.drain().await?;
+    let mut next_tick = driver.reactor.now() + TICK;
+    loop {
+        let wait = next_tick.saturating_duration_since(driver.reactor.now());
+        let asked = driver.reactor.timeout(wait, inbox.next()).await;
+        match asked {
+            Ok(Some(ask)) => {
+                driver.ask(ask);
+                for _ in 1..MAX_BATCH {
+                    let Some(ask) = inbox.try_next() else {
+                        break;
+                    };
+                    driver.ask(ask);
+                }
+            }
+            Ok(None) => return Ok(()),
+            Err(_elapsed) => {}
+        }
+        driver.tick_until_now(&mut next_tick);
+        driver.drain().await?;
+    }
+}
+
+struct Driver {
+    controller: Controller,
+    reactor: Reactor,
+    log: MetadataLog,
+    publisher: Publisher,
+    answers: BTreeMap<RequestId, oneshot::Sender<Result<ControllerResponse, ApiError>>>,
+    next_id: u64,
+}
+
+impl Driver {
+    fn ask(&mut self, ask: Ask) {
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        self.answers.insert(id, ask.answer);
+        let entropy = [self.reactor.random_u64(), self.reactor.random_u64()];
+        let input = Input::Request {
+            id,
+            request: ask.request,
+            entropy,
+        };
+        self.controller.handle(self.reactor.now(), input);
+    }
+
+    /// One tick at most: after a stall there is nothing to catch up with.
+    fn tick_until_now(&mut self, next_tick: &mut Instant) {
+        let now = self.reactor.now();
+        if now >= *next_tick {
+            self.controller.handle(now, Input::Tick);
+            self.publisher.flush();
+            *next_tick = now + TICK;
+        }
+    }
+
+    async fn drain(&mut self) -> Result<(), ControllerError> {
+        while let Some(output) = self.controller.poll_output()? {
+            match output {
+                Output::Persist(persist) => {
+                    self.log.persist(&persist).await?;
+                    let input = Input::Persisted(persist.number);
+                    self.controller.handle(self.reactor.now(), input);
+                }
+                Output::StoreSnapshot(snapshot) => {
+                    self.log.store_snapshot(&snapshot).await?;
+                    let input = Input::SnapshotStored(snapshot.index);
+                    self.controller.handle(self.reactor.now(), input);
+                }
+                Output::Respond { id, response } => {
+                    let answer = self
+                        .answers
+                        .remove(&id)
+                        .expect("each request is answered once");
+                    // Whoever asked may have gone.
+                    let _ = answer.send(response);
+                }
+                Output::Publish { image, delta } => self.publisher.publish(&image, &delta),
+                Output::Send(message) => {
+                    unreachable!("a quorum of one sent a message to {}", message.to());
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,334 @@
+//! Crashes at every write, flush and change of a folder, with unsynced sectors kept, lost or torn:
+//! what was acknowledged is there afterwards, in order, and nothing that was never appended.
+//!
+//! Each case lives several lives, so that what one crash leaves behind meets the next.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use millstream_protocol::record_batch::BatchHeader;
+use millstream_protocol::{LeaderEpoch, Offset};
+use millstream_reactor::Reactor;
+use millstream_reactor::sim::{CrashOptions, KeepUnsynced, Node};
+use millstream_storage::{AppendError, AppendOrigin, Durability, LogConfig, StoreConfig};
+
+use crate::harness::*;
+
+const LIVES: u64 = 3;
+
+/// What a life told its clients before it ended.
+#[derive(Default)]
+struct Witness {
+    model: Model,
+    /// Offsets below survive a crash of the process.
+    written: i64,
+    /// Offsets below survive a power cut.
+    flushed: i64,
+    /// A truncation was under way: the log may end anywhere from here on.
+    truncating_to: Option<i64>,
+    failed: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+struct Case {
+    seed: u64,
+    durability: Durability,
+    keep: KeepUnsynced,
+    segment_bytes: u32,
+}
+
+fn config(case: Case) -> LogConfig {
+    LogConfig {
+        segment_bytes: case.segment_bytes,
+        index_interval_bytes: 300,
+        durability: case.durability,
+        producer_id_expiration_ms: i64::MAX,
+        ..LogConfig::default()
+    }
+}
+
+fn store() -> StoreConfig {
+    StoreConfig {
+        checkpoint_interval: Duration::from_millis(20),
+        ..small_store()
+    }
+}
+
+/// Opens the log, compares it with what the last life told, and goes on.
+async fn life(reactor: Reactor, case: Case, witness: Rc<RefCell<Witness>>) {
+    let opened = match open(&reactor, store(), config(case)).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            witness.borrow_mut().failed = Some(error.to_string());
+            return;
+        }
+    };
+    eprintln!(
+        "LIFE {:?} end {} clean {}",
+        opened.recovery,
+        opened.log.log_end_offset(),
+        opened.start.was_clean()
+    );
+    for name in ["millstream-checkpoint-0", "millstream-checkpoint-start"] {
+        eprintln!(
+            "{:?}",
+            reactor
+                .fs()
+                .read(std::path::Path::new(ROOT).join(name).as_path())
+                .await
+        );
+    }
+    eprintln!(
+        "{:?}",
+        reactor
+            .fs()
+            .read_dir(DIR.as_ref())
+            .await
+            .unwrap()
+            .iter()
+            .map(|e| e.name.clone())
+            .collect::<Vec<_>>()
+    );
+    verify(&reactor, &opened, case, &witness).await;
+    let mut random = Random(case.seed ^ opened.log.log_end_offset().0 as u64);
+    let epoch = opened
+        .log
+        .leader_epochs()
+        .last()
+        .map_or(0, |last| last.epoch.0 + 1);
+    opened.log.assign_leader_epoch(LeaderEpoch(epoch));
+    for step in 0..14 {
+        eprintln!(
+            "step {step} end {} written {} flushed {}",
+            opened.log.log_end_offset(),
+            opened.log.written_offset(),
+            opened.log.flushed_offset()
+        );
+        match random.below(10) {
+            0 => {
+                let _ = opened.store.checkpoint().await;
+            }
+            1 if step > 4 => truncate(&opened, &witness, &mut random).await,
+            2 => reactor.sleep(Duration::from_millis(random.below(30))).await,
+            _ => append_some(&opened, &witness, &mut random, epoch),
+        }
+        if random.below(3) == 0 {
+            let progress = opened.log.progress().notified();
+            if opened.log.durable_offset() < opened.log.log_end_offset() {
+                progress.await;
+            }
+        }
+        note_progress(&opened, &witness);
+    }
+    if random.below(2) == 0 {
+        stop(&reactor, &opened).await;
+    } else {
+        let _ = opened.log.flush().await;
+    }
+    note_progress(&opened, &witness);
+}
+
+fn note_progress(opened: &Opened, witness: &RefCell<Witness>) {
+    let mut witness = witness.borrow_mut();
+    witness.written = opened.log.written_offset().0;
+    witness.flushed = opened.log.flushed_offset().0;
+}
+
+fn append_some(opened: &Opened, witness: &RefCell<Witness>, random: &mut Random, epoch: i32) {
+    let count = 1 + random.below(3) as usize;
+    let len = match random.below(8) {
+        0 => 3_000 + random.below(3_000) as usize,
+        _ => 1 + random.below(400) as usize,
+    };
+    let producer = random.below(3) as i64;
+    let sequence = opened.log.with_producer_states(|states| {
+        states
+            .get(producer)
+            .map_or(0, |state| state.last_sequence() + 1)
+    });
+    let bytes = produced(count, len, (producer, 0, sequence));
+    match opened
+        .log
+        .append(&bytes, LeaderEpoch(epoch), AppendOrigin::Client, 1_000)
+    {
+        Ok(appended) => {
+            let base = appended.base_offset;
+            let mut witness = witness.borrow_mut();
+            assert_eq!(base.0, witness.model.end());
+            witness.model.add(base, stamped(&bytes, base.0, epoch));
+        }
+        Err(AppendError::NoRoom) => (),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+async fn truncate(opened: &Opened, witness: &RefCell<Witness>, random: &mut Random) {
+    note_progress(opened, witness);
+    let end = opened.log.log_end_offset().0;
+    let target = end - random.below(end as u64 / 3 + 1) as i64;
+    witness.borrow_mut().truncating_to = Some(target);
+    if let Ok(end) = opened.log.truncate_to(Offset(target)).await {
+        let mut witness = witness.borrow_mut();
+        witness.model.truncate(end.0);
+        assert_eq!(witness.model.end(), end.0);
+        witness.truncating_to = None;
+    }
+}
+
+async fn verify(reactor: &Reactor, opened: &Opened, case: Case, witness: &RefCell<Witness>) {
+    let log = &opened.log;
+    let end = log.log_end_offset().0;
+    {
+        let mut witness = witness.borrow_mut();
+        let kept = match case.keep {
+            KeepUnsynced::All => witness.written,
+            KeepUnsynced::None | KeepUnsynced::Random => witness.flushed,
+        };
+        // The batch that holds the target of a truncation may go, too.
+        let least = match witness.truncating_to.take() {
+            Some(target) => kept.min(target - 2),
+            None => kept,
+        };
+        assert!(end >= least, "ends at {end}, {least} was acknowledged");
+        witness.model.truncate(end);
+        assert_eq!(witness.model.end(), end, "the log ends between two batches");
+    }
+    let expected = witness.borrow().model.clone();
+    assert_eq!(follow(reactor, log, 0, 2_000).await, expected.bytes());
+    verify_state(opened, &expected);
+    note_progress(opened, witness);
+}
+
+/// Producers and epochs are what the batches say.
+fn verify_state(opened: &Opened, expected: &Model) {
+    let mut producers: Vec<(i64, i32, i64)> = Vec::new();
+    let mut epochs: Vec<(i32, i64)> = Vec::new();
+    for batch in &expected.batches {
+        let header = BatchHeader::parse(&batch.bytes).expect("a batch");
+        let id = header.producer_id.0;
+        producers.retain(|known| known.0 != id);
+        producers.push((id, header.last_sequence(), header.last_offset().0));
+        let epoch = header.partition_leader_epoch.0;
+        if epochs.last().is_none_or(|last| last.0 < epoch) {
+            epochs.push((epoch, batch.base_offset));
+        }
+    }
+    producers.sort_unstable();
+    let mut found: Vec<(i64, i32, i64)> = opened.log.with_producer_states(|states| {
+        states
+            .iter()
+            .map(|(id, state)| {
+                let last = state.batches.back().expect("a producer wrote something");
+                (id, last.last_sequence, last.last_offset)
+            })
+            .collect()
+    });
+    found.sort_unstable();
+    assert_eq!(found, producers);
+    let found: Vec<(i32, i64)> = opened
+        .log
+        .leader_epochs()
+        .iter()
+        .map(|entry| (entry.epoch.0, entry.start_offset.0))
+        .collect();
+    assert_eq!(found, epochs);
+}
+
+/// Lives that end at random operations of the disk; how many of them were cut short.
+fn lives(case: Case) -> u64 {
+    let (_simulation, node) = simulation(case.seed);
+    let witness = Rc::new(RefCell::new(Witness::default()));
+    let mut random = Random(case.seed.wrapping_mul(77));
+    let mut crashes = 0;
+    for _ in 0..LIVES {
+        let at = node.disk_operations() + 1 + random.below(110);
+        node.crash_at_disk_operation(at);
+        crashes += u64::from(live_once(&node, case, &witness));
+    }
+    // The last one is let live, and looks at what is there.
+    live_once(&node, case, &witness);
+    crashes
+}
+
+/// Whether the life was cut short.
+fn live_once(node: &Node, case: Case, witness: &Rc<RefCell<Witness>>) -> bool {
+    let ended = node.run(life(node.reactor(), case, witness.clone()));
+    let failed = witness.borrow_mut().failed.take();
+    if let Some(failed) = failed.filter(|_| ended.is_some()) {
+        panic!("seed {}: cannot be opened: {failed}", case.seed);
+    }
+    node.crash(CrashOptions::keep(case.keep));
+    ended.is_none()
+}
+
+#[test]
+fn one_case() {
+    let case = Case {
+        seed: 30041,
+        durability: Durability::Written,
+        keep: KeepUnsynced::Random,
+        segment_bytes: 60_000,
+    };
+    lives(case);
+}
+
+fn many(durability: Durability, keep: KeepUnsynced, seeds: std::ops::Range<u64>) {
+    let mut crashes = 0;
+    for seed in seeds {
+        let case = Case {
+            seed,
+            durability,
+            keep,
+            segment_bytes: if seed % 2 == 0 { 20_000 } else { 60_000 },
+        };
+        let run = std::panic::catch_unwind(|| lives(case));
+        match run {
+            Ok(count) => crashes += count,
+            Err(panic) => {
+                eprintln!("seed {seed}, {durability:?}, {keep:?}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    assert!(crashes > 300, "only {crashes} lives were cut short");
+}
+
+#[test]
+fn fsync_survives_torn_writes() {
+    many(Durability::Fsync, KeepUnsynced::Random, 0..400);
+}
+
+#[test]
+fn fsync_survives_the_loss_of_all_that_is_unsynced() {
+    many(Durability::Fsync, KeepUnsynced::None, 10_000..10_250);
+}
+
+#[test]
+fn written_survives_the_death_of_the_process() {
+    many(Durability::Written, KeepUnsynced::All, 20_000..20_250);
+}
+
+#[test]
+fn written_keeps_a_prefix_after_a_power_cut() {
+    many(Durability::Written, KeepUnsynced::Random, 30_000..30_400);
+}
+
+#[test]
+fn memory_keeps_a_prefix() {
+    many(Durability::Memory, KeepUnsynced::All, 40_000..40_250);
+    many(Durability::Memory, KeepUnsynced::Random, 50_000..50_250);
+}
+
+/// A small generator, so that a case is its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}

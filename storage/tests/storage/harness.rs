@@ -1,0 +1,231 @@
+//! What the tests share: stores and logs with small limits, batches, and reading everything.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use millstream_protocol::compression::Codec;
+use millstream_protocol::record_batch::{BatchBuilder, BatchHeader, BatchView};
+use millstream_protocol::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId};
+use millstream_reactor::Reactor;
+use millstream_reactor::sim::{Node, Simulation};
+use millstream_storage::{
+    AppendOrigin, Log, LogConfig, Recovery, ShardStore, StartState, StorageError, StoreConfig,
+    finish_clean_shutdown,
+};
+
+pub const ROOT: &str = "/data";
+pub const TOPIC: &str = "t";
+pub const DIR: &str = "/data/t-0";
+pub const FIRST_LOG: &str = "/data/t-0/00000000000000000000.log";
+
+pub fn topic_id() -> TopicId {
+    // Kafka's Uuid.ONE_UUID.
+    decode_id("AAAAAAAAAAAAAAAAAAAAAQ")
+}
+
+pub fn decode_id(text: &str) -> TopicId {
+    millstream_storage::decode_id(text).expect("an id")
+}
+
+pub fn simulation(seed: u64) -> (Simulation, Node) {
+    let simulation = Simulation::with_seed(seed);
+    let node = simulation.add_node("broker");
+    node.make_dir(ROOT);
+    (simulation, node)
+}
+
+/// Runs a future on the node to its end.
+pub fn run<T: 'static, F: Future<Output = T> + 'static>(
+    node: &Node,
+    work: impl FnOnce(Reactor) -> F,
+) -> T {
+    let reactor = node.reactor();
+    node.run(work(reactor)).expect("the node does not crash")
+}
+
+pub fn small_store() -> StoreConfig {
+    StoreConfig {
+        tail_memory_bytes: 128 << 10,
+        tail_buffer_bytes: 32 << 10,
+        index_memory_bytes: 4 << 10,
+        open_files: 3,
+        ..StoreConfig::new(ROOT, 0)
+    }
+}
+
+pub struct Opened {
+    pub store: Rc<ShardStore>,
+    pub start: StartState,
+    pub log: Rc<Log>,
+    pub recovery: Recovery,
+}
+
+pub async fn open(
+    reactor: &Reactor,
+    store: StoreConfig,
+    config: LogConfig,
+) -> Result<Opened, StorageError> {
+    let start = StartState::take(reactor, &store.root).await?;
+    let store = ShardStore::new(reactor.clone(), store, start.clone());
+    let (log, recovery) = Log::open(&store, TOPIC, PartitionIndex(0), topic_id(), config).await?;
+    Ok(Opened {
+        store,
+        start,
+        log,
+        recovery,
+    })
+}
+
+/// Closes the store as a broker that stops. Whether that was clean.
+pub async fn stop(reactor: &Reactor, opened: &Opened) -> bool {
+    let closed = opened.store.close().await;
+    finish_clean_shutdown(reactor, ROOT.as_ref(), &opened.start, &[closed], 7)
+        .await
+        .expect("the root can be written")
+}
+
+/// A batch of `count` records of `len` bytes each, none of them zero.
+pub fn batch(count: usize, len: usize, timestamp: i64) -> Bytes {
+    build(count, len, timestamp, None)
+}
+
+pub fn produced(count: usize, len: usize, producer: (i64, i16, i32)) -> Bytes {
+    build(count, len, 1_000, Some(producer))
+}
+
+fn build(count: usize, len: usize, timestamp: i64, producer: Option<(i64, i16, i32)>) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None);
+    if let Some((id, epoch, sequence)) = producer {
+        builder = builder.producer(ProducerId(id), epoch, sequence);
+    }
+    for record in 0..count {
+        let fill = (timestamp as usize + record * 7 + len) % 255 + 1;
+        builder.push(
+            timestamp + record as i64,
+            None,
+            Some(&vec![fill as u8; len]),
+            &[],
+        );
+    }
+    builder.build().expect("not compressed")
+}
+
+/// What a batch of a client's looks like in the log.
+pub fn stamped(batch: &[u8], base_offset: i64, epoch: i32) -> Vec<u8> {
+    let mut bytes = batch.to_vec();
+    bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
+    bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
+    bytes
+}
+
+/// A batch in the log, as the test expects it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub base_offset: i64,
+    pub next_offset: i64,
+    pub bytes: Vec<u8>,
+}
+
+/// The batches that are in the log, by what the test did.
+#[derive(Debug, Default, Clone)]
+pub struct Model {
+    pub batches: Vec<Kept>,
+}
+
+pub type SharedModel = Rc<RefCell<Model>>;
+
+impl Model {
+    pub fn end(&self) -> i64 {
+        self.batches.last().map_or(0, |batch| batch.next_offset)
+    }
+
+    pub fn truncate(&mut self, end: i64) {
+        self.batches.retain(|batch| batch.next_offset <= end);
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.bytes_from(0)
+    }
+
+    /// All bytes from the batch that holds `offset` on.
+    pub fn bytes_from(&self, offset: i64) -> Vec<u8> {
+        let batches = self
+            .batches
+            .iter()
+            .filter(|batch| batch.next_offset > offset);
+        batches.flat_map(|batch| batch.bytes.clone()).collect()
+    }
+
+    pub fn add(&mut self, base_offset: Offset, bytes: Vec<u8>) {
+        let header = BatchHeader::parse(&bytes).expect("a batch");
+        self.batches.push(Kept {
+            base_offset: base_offset.0,
+            next_offset: header.next_offset().0,
+            bytes,
+        });
+    }
+}
+
+/// Appends as a client and notes it in the model.
+pub fn append(log: &Rc<Log>, model: &mut Model, epoch: i32, batch: &[u8]) {
+    let appended = log
+        .append(batch, LeaderEpoch(epoch), AppendOrigin::Client, 1_000)
+        .expect("it can be appended");
+    assert!(!appended.duplicate);
+    assert_eq!(appended.base_offset.0, model.end());
+    model.add(
+        appended.base_offset,
+        stamped(batch, appended.base_offset.0, epoch),
+    );
+    assert_eq!(appended.last_offset.0 + 1, model.end());
+}
+
+/// Everything from `from` to the end, read as a consumer that follows the answers does. The
+/// answers hold whole batches.
+pub async fn follow(reactor: &Reactor, log: &Log, from: i64, max_bytes: usize) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut offset = Offset(from);
+    let upper = Offset(i64::MAX);
+    loop {
+        let plan = log
+            .read(offset, max_bytes, upper, true)
+            .await
+            .expect("readable");
+        if plan.is_empty() {
+            assert_eq!(offset, log.log_end_offset(), "empty only at the end");
+            return all;
+        }
+        let (first, next) = (plan.first_offset, plan.next_offset);
+        let len = plan.len;
+        let bytes = plan.load_contiguous(reactor).await.expect("readable");
+        assert_eq!(bytes.len() as u64, len);
+        let (count, last) = check_batches(&bytes);
+        assert!(len <= max_bytes as u64 || count == 1, "{len} > {max_bytes}");
+        assert_eq!(
+            first,
+            BatchHeader::parse(&bytes)
+                .ok()
+                .map(|header| header.base_offset)
+        );
+        assert!(first.expect("not empty") <= offset);
+        assert_eq!(next, Some(last));
+        assert!(last > offset, "the answer goes on");
+        offset = last;
+        all.extend_from_slice(&bytes);
+    }
+}
+
+/// How many whole batches `bytes` are, and the offset after the last.
+fn check_batches(bytes: &[u8]) -> (usize, Offset) {
+    let (mut position, mut count, mut next) = (0, 0, Offset(0));
+    while position < bytes.len() {
+        let batch = BatchView::parse(&bytes[position..]).expect("a whole batch");
+        batch.check_crc().expect("as it was written");
+        position += batch.bytes().len();
+        next = batch.header().next_offset();
+        count += 1;
+    }
+    (count, next)
+}

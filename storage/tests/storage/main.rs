@@ -1,0 +1,9 @@
+//! The log on the simulated disk: crashes, reading, faults, damage, Kafka's formats.
+
+mod crash;
+mod damage;
+mod faults;
+mod formats;
+mod harness;
+mod lifecycle;
+mod reading;
