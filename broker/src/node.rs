@@ -98,7 +98,7 @@ pub struct ControllerStart {
 
 /// What the shards leave when their logs are closed.
 struct Closed {
-    entries: Vec<(LogName, CheckpointEntry)>,
+    shards: Vec<ClosedShard>,
     broker_epoch: i64,
 }
 
@@ -129,7 +129,7 @@ enum Step {
     Opened,
     Listening,
     Drained,
-    Closed(Result<Vec<(LogName, CheckpointEntry)>, StorageError>),
+    Closed(ClosedShard),
     Failed(NodeError),
 }
 
@@ -259,12 +259,12 @@ impl Supervisor {
         for close in self.closes.drain(..) {
             let _ = close.send(());
         }
-        let mut entries = Vec::new();
+        let mut shards = Vec::new();
         let mut left = self.stops.len();
         while left > 0 {
             match self.steps.next().await {
                 Some(Step::Closed(closed)) => {
-                    entries.extend(closed?);
+                    shards.push(closed);
                     left -= 1;
                 }
                 Some(Step::Failed(error)) => return Err(error),
@@ -272,7 +272,7 @@ impl Supervisor {
                 None => return Err(NodeError::PartStopped),
             }
         }
-        let closed = Closed { entries, broker_epoch: self.broker_epoch };
+        let closed = Closed { shards, broker_epoch: self.broker_epoch };
         self.closed.send(closed).map_err(|_| NodeError::PartStopped)
     }
 
@@ -315,6 +315,7 @@ impl ControllerStart {
         let settings = controller_settings(&config, &folder.cluster_id);
         let rules = Box::new(TopicRules { config: config.clone() });
         let cluster_id = folder.cluster_id.clone();
+        let found = start.clone();
         let _ = self.ready.send(Ok(Ready { cluster_id, start }));
         let metadata = config.log_dir.join(METADATA_FOLDER);
         run_controller(
@@ -326,8 +327,8 @@ impl ControllerStart {
             self.publications,
         )
         .await?;
-        if let Ok(Closed { entries, broker_epoch }) = self.closed.await {
-            finish_clean_shutdown(&reactor, &config.log_dir, entries, broker_epoch).await?;
+        if let Ok(Closed { shards, broker_epoch }) = self.closed.await {
+            finish_clean_shutdown(&reactor, &config.log_dir, &found, &shards, broker_epoch).await?;
         }
         drop(folder.lock);
         Ok(())

@@ -21,4 +21,4 @@ pub use ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicId, 
 /// The error codes of the protocol, by Kafka's names.
 pub use kafka_protocol::ResponseError as ErrorCode;
 pub use kafka_protocol::messages;
-pub use kafka_protocol::protocol::StrBytes;
+pub use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
