@@ -16,15 +16,13 @@ use futures::future::{join_all, select};
 use futures::{SinkExt, StreamExt};
 use millstream_controller::{ApiError, ControllerSettings, InternalTopicSettings, SnapshotPolicy};
 use millstream_metadata::{Endpoint, SecurityProtocol};
-use millstream_net::{Acceptor, AcceptorOptions, ConnectionOptions, Counters, MemoryBudget, Shutdown};
+use millstream_net::{Acceptor, AcceptorOptions, ConnectionOptions, Counters, MemoryBudget};
 use millstream_reactor::uring::terminate_signal;
 use millstream_reactor::{Reactor, TaskQueue};
 use millstream_storage::{
-    CheckpointEntry, LogName, ShardStore, StartState, StorageError, StoreConfig,
-    finish_clean_shutdown,
+    ClosedShard, ShardStore, StartState, StorageError, StoreConfig, finish_clean_shutdown,
 };
 use thiserror::Error;
-use tracing::info;
 use uuid::Uuid;
 
 use crate::GROUP_METADATA_TOPIC;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use millstream_coordinator::GroupCoordinatorConfig;
 use millstream_protocol::NodeId;
 
 use super::keys::list;
@@ -52,6 +53,8 @@ pub struct BrokerConfig {
     pub offsets_topic_replication_factor: i16,
     /// Longest wait for a commit of offsets.
     pub offsets_commit_timeout: Duration,
+    /// What group coordinators go by.
+    pub groups: GroupCoordinatorConfig,
 }
 
 impl BrokerConfig {
@@ -141,8 +144,25 @@ impl BrokerConfig {
             offsets_commit_timeout: Duration::from_millis(
                 settings.number("offsets.commit.timeout.ms"),
             ),
+            groups: group_config(&settings),
             settings,
         })
+    }
+}
+
+fn group_config(settings: &Settings) -> GroupCoordinatorConfig {
+    let millis = |name: &str| Duration::from_millis(settings.number(name));
+    GroupCoordinatorConfig {
+        min_session_timeout_ms: settings.number("group.min.session.timeout.ms"),
+        max_session_timeout_ms: settings.number("group.max.session.timeout.ms"),
+        initial_rebalance_delay: millis("group.initial.rebalance.delay.ms"),
+        max_group_size: settings.number("group.max.size"),
+        offset_metadata_max_bytes: settings.number("offset.metadata.max.bytes"),
+        offsets_retention: Duration::from_secs(
+            60 * settings.number::<u64>("offsets.retention.minutes"),
+        ),
+        offsets_retention_check_interval: millis("offsets.retention.check.interval.ms"),
+        ..GroupCoordinatorConfig::default()
     }
 }
 

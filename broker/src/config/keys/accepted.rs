@@ -151,7 +151,6 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("num.replica.alter.log.dirs.threads", Kind::INT, None, Status::Accepted, "one node has no followers"),
     Key::new("num.replica.fetchers", Kind::Int(1, i32::MAX), Some("1"), Status::Accepted, "one node has no followers"),
     Key::new("offsets.load.buffer.size", Kind::Int(1, i32::MAX), Some("5242880"), Status::Accepted, "it has nothing to act on here"),
-    Key::new("offsets.retention.check.interval.ms", Kind::Long(1, i64::MAX), Some("600000"), Status::Accepted, "it has nothing to act on here"),
     Key::new("offsets.topic.compression.codec", Kind::INT, Some("0"), Status::Accepted, "it has nothing to act on here"),
     Key::new("principal.builder.class", Kind::Class, Some("org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"), Status::Accepted, "there is no authentication yet"),
     Key::new("producer.id.expiration.check.interval.ms", Kind::Int(1, i32::MAX), Some("600000"), Status::Accepted, "it has nothing to act on here"),

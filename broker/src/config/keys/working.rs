@@ -43,6 +43,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("num.partitions", Kind::Int(1, i32::MAX), Some("1"), Status::Works, "Partitions of a topic that does not say."),
     Key::new("offset.metadata.max.bytes", Kind::INT, Some("4096"), Status::Works, "Largest metadata string of a committed offset."),
     Key::new("offsets.commit.timeout.ms", Kind::Int(1, i32::MAX), Some("5000"), Status::Works, "Longest wait for a commit to be kept."),
+    Key::new("offsets.retention.check.interval.ms", Kind::Long(1, i64::MAX), Some("600000"), Status::Works, "How often committed offsets are looked through for those to forget."),
     Key::new("offsets.retention.minutes", Kind::Int(1, i32::MAX), Some("10080"), Status::Works, "How long committed offsets outlive the group's last member, or the last commit of a group without members."),
     Key::new("offsets.topic.num.partitions", Kind::Int(1, i32::MAX), Some("50"), Status::Works, "Partitions of `__consumer_offsets`."),
     Key::new("offsets.topic.replication.factor", Kind::Short(1, i16::MAX), Some("3"), Status::Works, "Replicas of `__consumer_offsets`; fewer where there are fewer brokers."),
