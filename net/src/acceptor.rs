@@ -65,8 +65,8 @@ impl Acceptor {
     }
 
     /// Accepts until the shutdown signal, then waits until every connection has ended, which
-    /// takes at most the connections' `drain_timeout`. `make_handler` is called for each
-    /// connection with the addresses of its other and of this side.
+    /// takes at most the connections' `drain_timeout` and a second. `make_handler` is called for
+    /// each connection with the addresses of its other and of this side.
     pub async fn run<H: Handler + 'static>(
         &self,
         listener: Listener,

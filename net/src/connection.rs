@@ -8,7 +8,9 @@
 //! * requests are started in the order they came, and answered in that order;
 //! * a request starts only when every earlier one has been answered and its answer sent, except
 //!   that requests which may overlap ([`Overlap`]) start while earlier ones of their kind wait;
-//! * when the requests in flight reach their bound in number or bytes, the socket is not read.
+//! * when the requests in flight reach their bound in number or bytes, the socket is not read;
+//! * answers that have left are not lost by the closing of the connection, as far as the client takes
+//!   them within a second.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -37,6 +39,8 @@ use crate::shutdown::Shutdown;
 const MAX_SEND_BYTES: u64 = 1024 * 1024;
 /// And at most this many parts, well below the kernel's 1024.
 const MAX_SEND_PARTS: usize = 256;
+/// How long a client whose last answers have just left may take to end its side.
+const LINGER: Duration = Duration::from_secs(1);
 /// The api key of Produce, the only request that clients pipeline for its own sake.
 const PRODUCE: i16 = 0;
 
@@ -126,6 +130,20 @@ pub enum CloseReason {
     Shutdown,
 }
 
+impl CloseReason {
+    /// Whether the client may have sent more than was read.
+    fn leaves_input_unread(&self) -> bool {
+        match self {
+            CloseReason::Frame(FrameError::Io(_)) => false,
+            CloseReason::Frame(_) | CloseReason::Handler(_) | CloseReason::Shutdown => true,
+            CloseReason::Ended
+            | CloseReason::Send(_)
+            | CloseReason::Idle
+            | CloseReason::NotReading => false,
+        }
+    }
+}
+
 /// Serves `stream` until it ends, and says why it did; this is logged.
 pub async fn serve(
     reactor: Reactor,
@@ -170,8 +188,12 @@ pub async fn serve(
         })
         .await
     };
-    stream.shutdown();
+    drop(frames);
     record(&stream, &reason, &counters);
+    if flight.answered_lately() && reason.leaves_input_unread() {
+        linger(&reactor, &stream, options.drain_timeout.min(LINGER)).await;
+    }
+    stream.shutdown();
     reason
 }
 
@@ -187,6 +209,7 @@ struct Flight<'a> {
     /// Something changed that another of the connection's futures may wait for.
     progress: Cell<bool>,
     last_activity: Cell<Instant>,
+    last_answer: Cell<Option<Instant>>,
     sending_since: Cell<Option<Instant>>,
 }
 
@@ -201,6 +224,7 @@ impl<'a> Flight<'a> {
             kind: Cell::new(None),
             progress: Cell::new(false),
             last_activity: Cell::new(reactor.now()),
+            last_answer: Cell::new(None),
             sending_since: Cell::new(None),
         }
     }
@@ -227,8 +251,16 @@ impl<'a> Flight<'a> {
     fn answered(&self, count: usize, bytes: usize) {
         self.count.set(self.count.get() - count);
         self.bytes.set(self.bytes.get() - bytes);
-        self.last_activity.set(self.reactor.now());
+        let now = self.reactor.now();
+        self.last_activity.set(now);
+        self.last_answer.set(Some(now));
         self.progress.set(true);
+    }
+
+    /// Whether the client may not have received all its answers yet.
+    fn answered_lately(&self) -> bool {
+        let now = self.reactor.now();
+        self.last_answer.get().is_some_and(|at| now - at < LINGER)
     }
 
     /// The reply of the oldest request in flight.
@@ -263,6 +295,16 @@ impl Draining {
     fn reason(&mut self) -> CloseReason {
         self.reason.take().expect("a connection ends once")
     }
+}
+
+/// Ends the sending side and throws away what still comes until the client ends its side. To close
+/// a socket with unread bytes resets the connection, and the client would lose the answers that are
+/// on their way.
+async fn linger(reactor: &Reactor, stream: &Stream, timeout: Duration) {
+    stream.finish();
+    let ended = async { while stream.recv().await.is_ok_and(|bytes| !bytes.is_empty()) {} };
+    // After the timeout the client has had its chance.
+    let _ = reactor.timeout(timeout, ended).await;
 }
 
 async fn read_requests(

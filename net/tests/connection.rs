@@ -10,5 +10,7 @@ mod kernel;
 mod lifetime;
 #[path = "connection/limits.rs"]
 mod limits;
+#[path = "connection/logs.rs"]
+mod logs;
 #[path = "connection/order.rs"]
 mod order;

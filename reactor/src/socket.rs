@@ -82,6 +82,14 @@ impl Stream {
         }
     }
 
+    /// Ends the sending direction after what was sent; receiving goes on. Later sends fail.
+    pub fn finish(&self) {
+        match self {
+            Stream::Uring(stream) => stream.finish(),
+            Stream::Sim(stream) => stream.finish(),
+        }
+    }
+
     /// Ends both directions: pending and later receives and sends fail or see the end.
     pub fn shutdown(&self) {
         match self {

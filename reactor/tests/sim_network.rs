@@ -333,6 +333,25 @@ fn a_stream_that_ends_is_read_to_its_end() {
 }
 
 #[test]
+fn one_direction_may_end_before_the_other() {
+    let pair = Pair::new(1);
+    pair.simulation.block_on(async {
+        pair.client.send(vec![bytes(5000)]).await.unwrap();
+        pair.client.finish();
+        let late = pair.client.send(vec![bytes(1)]).await;
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        let (received, _) = recv_all(&pair.server).await.unwrap();
+        assert_eq!(received, bytes(5000));
+        pair.server.send(vec![bytes(3000)]).await.unwrap();
+        pair.server.shutdown();
+        let (received, _) = recv_all(&pair.client).await.unwrap();
+        assert_eq!(received, bytes(3000));
+        pair.client.shutdown();
+        assert!(pair.server.recv().await.unwrap().is_empty());
+    });
+}
+
+#[test]
 fn a_shutdown_wakes_who_waits() {
     let pair = Pair::new(1);
     pair.simulation.block_on(async {

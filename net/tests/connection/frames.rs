@@ -124,6 +124,8 @@ fn a_bad_frame_costs_no_other_connection_anything_and_earlier_requests_are_answe
     assert_eq!(server.sim.block_on(bad.responses()), [0]);
     assert_eq!(server.sim.block_on(good.response()), Some(7));
     assert_eq!(server.counters.frames_refused.get(), 1);
+    bad.stream.shutdown();
+    server.sim.run_for(Duration::from_millis(100));
     assert_eq!(server.counters.open_connections(), 1);
 }
 

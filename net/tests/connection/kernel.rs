@@ -4,14 +4,21 @@ use std::rc::Rc;
 
 use bytes::{Buf, BytesMut};
 use millstream_net::{Acceptor, Counters, MemoryBudget, Shutdown};
-use millstream_reactor::TaskQueue;
 use millstream_reactor::uring::{ShardOptions, start_shard};
+use millstream_reactor::{Reactor, Stream, Task, TaskQueue};
 
 use crate::harness::{PRODUCE, Seen, answer, options, request};
 
-#[test]
-fn requests_of_all_sizes_are_answered_in_order() {
-    let shard = start_shard(ShardOptions::default(), async |reactor| {
+/// A server on this shard, and a client of it.
+struct Pair {
+    client: Rc<Stream>,
+    seen: Rc<Seen>,
+    shutdown: Shutdown,
+    server: Task<()>,
+}
+
+impl Pair {
+    async fn connect(reactor: &Reactor) -> Pair {
         let any_port = "127.0.0.1:0".parse().expect("it is an address");
         let listener = reactor.listen(any_port).await.expect("some port is free");
         let address = listener.local_addr().expect("it is bound");
@@ -25,7 +32,7 @@ fn requests_of_all_sizes_are_answered_in_order() {
         );
         let seen = Rc::new(Seen::default());
         let serving = {
-            let reactor = reactor.clone();
+            let (reactor, seen) = (reactor.clone(), seen.clone());
             async move {
                 let handler = |_, _| {
                     let (reactor, seen) = (reactor.clone(), seen.clone());
@@ -36,33 +43,75 @@ fn requests_of_all_sizes_are_answered_in_order() {
         };
         let server = reactor.spawn(TaskQueue::Requests, serving);
         let client = Rc::new(reactor.connect(address).await.expect("it listens"));
+        Pair {
+            client,
+            seen,
+            shutdown,
+            server,
+        }
+    }
+
+    /// The correlation id and the size of the next response.
+    async fn response(&self) -> (i32, usize) {
+        let head = self.client.recv_exact(BytesMut::new(), 8).await;
+        let head = head.expect("a response");
+        let rest = (&head[..4]).get_u32() as usize - 4;
+        let body = self.client.recv_exact(BytesMut::new(), rest).await;
+        body.expect("its rest");
+        ((&head[4..]).get_i32(), rest)
+    }
+}
+
+#[test]
+fn requests_of_all_sizes_are_answered_in_order() {
+    let shard = start_shard(ShardOptions::default(), async |reactor| {
+        let pair = Pair::connect(&reactor).await;
         let sizes = [
             0, 1, 100, 4_000, 70_000, 16_364, 900_000, 3, 300_000, 20_000,
         ];
         let requests: Vec<_> = (0..100)
             .map(|id| request(PRODUCE, id, 0, id as u32 * 100, sizes[id as usize % 10]))
             .collect();
-        let sender = client.clone();
+        let sender = pair.client.clone();
         let sending = reactor.spawn(
             TaskQueue::Requests,
             async move { sender.send(requests).await },
         );
         for id in 0..100 {
-            let head = client
-                .recv_exact(BytesMut::new(), 8)
-                .await
-                .expect("a response");
-            assert_eq!((&head[4..]).get_i32(), id);
-            let rest = (&head[..4]).get_u32() as usize - 4;
-            assert_eq!(rest, id as usize * 100);
-            client
-                .recv_exact(BytesMut::new(), rest)
-                .await
-                .expect("its rest");
+            assert_eq!(pair.response().await, (id, id as usize * 100));
         }
         sending.await.expect("not cancelled").expect("all is sent");
-        shutdown.trigger();
-        server.await.expect("not cancelled");
+        pair.client.shutdown();
+        pair.shutdown.trigger();
+        pair.server.await.expect("not cancelled");
+    });
+    shard.expect("io_uring works here").join();
+}
+
+#[test]
+fn a_shutdown_loses_no_answer_though_the_client_sends_on() {
+    let shard = start_shard(ShardOptions::default(), async |reactor| {
+        let pair = Pair::connect(&reactor).await;
+        let requests = (0..3).map(|id| request(PRODUCE, id, 50, 3_000_000, 0));
+        let sent = pair.client.send(requests.collect()).await;
+        sent.expect("the server takes them");
+        while pair.seen.started.borrow().len() < 3 {
+            reactor.yield_now().await;
+        }
+        pair.shutdown.trigger();
+        // More than the server's side takes off the socket by itself.
+        let late = vec![request(PRODUCE, 9, 0, 0, 1_000_000)];
+        let sender = pair.client.clone();
+        let sending = reactor.spawn(TaskQueue::Requests, async move { sender.send(late).await });
+        for id in 0..3 {
+            assert_eq!(pair.response().await, (id, 3_000_000));
+        }
+        let end = pair.client.recv().await.expect("no reset");
+        assert!(end.is_empty());
+        sending.await.expect("not cancelled").expect("no reset");
+        pair.client.shutdown();
+        pair.server.await.expect("not cancelled");
+        assert_eq!(*pair.seen.started.borrow(), [0, 1, 2]);
     });
     shard.expect("io_uring works here").join();
 }

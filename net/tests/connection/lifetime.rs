@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millstream_reactor::sim::Simulation;
 
-use crate::harness::{FETCH, PRODUCE, Server, options, request};
+use crate::harness::{CLOSING, FETCH, PRODUCE, Server, options, request};
 
 #[test]
 fn an_idle_connection_is_closed_in_time_and_a_waiting_one_is_not() {
@@ -65,6 +65,55 @@ fn shutdown_answers_what_is_in_flight_and_nothing_more() {
         let late = server.node.reactor();
         let connecting = server.sim.block_on(late.connect(server.address));
         assert!(connecting.is_err(), "nobody listens any more");
+    }
+}
+
+#[test]
+fn answers_are_not_lost_when_input_is_left_unread() {
+    for seed in 0..20 {
+        let server = Server::start(Simulation::with_seed(seed), options(), 1 << 20);
+        let client = server.connect();
+        client.send(vec![
+            request(PRODUCE, 0, 10, 200_000, 0),
+            request(CLOSING, 1, 0, 0, 0),
+            request(PRODUCE, 2, 0, 0, 100_000),
+            request(PRODUCE, 3, 0, 0, 100_000),
+        ]);
+        assert_eq!(server.sim.block_on(client.responses()), [0], "seed {seed}");
+        // The client goes on to hold its side; it is given a second.
+        server.sim.run_for(Duration::from_millis(1_100));
+        assert_eq!(server.counters.open_connections(), 0);
+    }
+}
+
+#[test]
+fn a_client_that_resets_costs_the_others_nothing() {
+    for seed in 0..20 {
+        let server = Server::start(Simulation::with_seed(seed), options(), 1 << 20);
+        let (gone, other) = (server.connect(), server.connect());
+        gone.send(vec![
+            request(PRODUCE, 0, 0, 10, 0),
+            request(PRODUCE, 1, 1_000, 10, 50_000),
+            request(FETCH, 2, 0, 10, 50_000),
+        ]);
+        other.send((0..10).map(|id| request(PRODUCE, id, 300, 10, 0)).collect());
+        server.sim.run_for(Duration::from_millis(100));
+        // Closing with an unread answer resets the connection.
+        drop(gone);
+        for id in 0..10 {
+            assert_eq!(server.sim.block_on(other.response()), Some(id));
+        }
+        server.sim.run_for(Duration::from_secs(2));
+        assert_eq!(server.counters.open_connections(), 1);
+        assert_eq!(server.seen.in_flight.get(), 0);
+        assert_eq!(server.counters.frames_refused.get(), 0);
+        let begin = server.sim.elapsed();
+        other.send(vec![request(PRODUCE, 10, 0, 0, 900_000)]);
+        assert_eq!(server.sim.block_on(other.response()), Some(10));
+        assert!(
+            server.sim.elapsed() - begin < Duration::from_millis(100),
+            "no memory is missing"
+        );
     }
 }
 

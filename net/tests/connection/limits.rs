@@ -93,7 +93,7 @@ fn a_request_larger_than_the_whole_budget_passes_though_others_wait_for_long() {
 #[test]
 fn a_client_that_does_not_read_is_given_no_more_answers_to_hold() {
     let server = Server::start(Simulation::with_seed(4), options(), 1 << 20);
-    let client = server.connect();
+    let (client, other) = (server.connect(), server.connect());
     client.send(
         (0..100)
             .map(|id| request(FETCH, id, 0, 1_000_000, 0))
@@ -102,6 +102,19 @@ fn a_client_that_does_not_read_is_given_no_more_answers_to_hold() {
     server.sim.run_for(Duration::from_secs(10));
     let started = server.seen.started.borrow().len();
     assert!(started < 20, "{started} requests were started");
+    assert!(server.seen.max_in_flight.get() <= 1);
+    other.send(
+        (100..200)
+            .map(|id| request(FETCH, id, 0, 10_000, 0))
+            .collect(),
+    );
+    for id in 100..200 {
+        assert_eq!(
+            server.sim.block_on(other.response()),
+            Some(id),
+            "others are served"
+        );
+    }
     for id in 0..100 {
         assert_eq!(server.sim.block_on(client.response()), Some(id));
     }

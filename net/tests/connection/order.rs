@@ -127,5 +127,7 @@ fn closing_comes_after_the_answers_before_it() {
     ]);
     assert_eq!(server.sim.block_on(client.responses()), [0]);
     assert_eq!(*server.seen.started.borrow(), [0, 1]);
+    client.stream.shutdown();
+    server.sim.run_for(Duration::from_millis(100));
     assert_eq!(server.counters.connections_closed.get(), 1);
 }

@@ -29,6 +29,8 @@ pub(super) struct End {
     pub(super) address: SocketAddr,
     /// A stream, or an entry in a backlog, still stands for this end.
     pub(super) held: bool,
+    /// This end sends no more.
+    pub(super) finished: bool,
     /// This end sends no more and answers what it receives with a reset.
     pub(super) shut: bool,
     /// This end knows that the connection was reset.
@@ -64,6 +66,7 @@ impl Connection {
                 node,
                 address,
                 held: true,
+                finished: false,
                 shut: false,
                 reset: false,
                 ended: false,

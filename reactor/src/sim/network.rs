@@ -248,19 +248,34 @@ impl World {
 
     /// Ends both directions as seen from `end`.
     pub(super) fn shut(&self, id: u64, end: usize) {
-        let content = {
+        {
             let mut network = self.network.borrow_mut();
             let Some(connection) = network.connections.get_mut(&id) else {
                 return;
             };
             let end = &mut connection.ends[end];
-            if std::mem::replace(&mut end.shut, true) || end.reset {
+            if std::mem::replace(&mut end.shut, true) {
                 return;
             }
             end.wake();
-            Content::EndOfStream
-        };
-        self.transmit(id, end, content);
+        }
+        self.finish(id, end);
+    }
+
+    /// Ends the direction from `end`.
+    pub(super) fn finish(&self, id: u64, end: usize) {
+        {
+            let mut network = self.network.borrow_mut();
+            let Some(connection) = network.connections.get_mut(&id) else {
+                return;
+            };
+            let end = &mut connection.ends[end];
+            if std::mem::replace(&mut end.finished, true) || end.reset {
+                return;
+            }
+            end.wake();
+        }
+        self.transmit(id, end, Content::EndOfStream);
     }
 
     /// The stream at `end` is gone. Had it left something unread, that is an abort.

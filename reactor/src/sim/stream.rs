@@ -265,6 +265,12 @@ impl Stream {
         Ok(())
     }
 
+    pub(crate) fn finish(&self) {
+        if self.shard.is_alive() {
+            self.shard.world.finish(self.connection, self.end);
+        }
+    }
+
     pub(crate) fn shutdown(&self) {
         if self.shard.is_alive() {
             self.shard.world.shut(self.connection, self.end);
@@ -328,7 +334,7 @@ impl Stream {
             if end.reset {
                 return Poll::Ready(Err(Errno::ECONNRESET.into()));
             }
-            if end.shut {
+            if end.shut || end.finished {
                 return Poll::Ready(Err(Errno::EPIPE.into()));
             }
             if room > 0 {

@@ -48,11 +48,6 @@ const PARTS_MAX: usize = 1024;
 /// Bytes of one system call's transfer.
 const TRANSFER_MAX: usize = 1 << 30;
 
-fn direct() -> bool {
-    static D: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *D.get_or_init(|| std::env::var_os("DIRECT").is_some())
-}
-
 /// What all sockets of a shard share.
 pub(super) struct Network {
     pub(super) ring: Rc<Ring>,
@@ -193,6 +188,11 @@ impl Stream {
 
     pub(crate) async fn send_file(&self, file: &File, position: u64, len: u64) -> io::Result<()> {
         splice::send_file(&self.network, &self.socket, file, position, len).await
+    }
+
+    pub(crate) fn finish(&self) {
+        // Fails only when the peer has ended the connection already.
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
     }
 
     pub(crate) fn shutdown(&self) {
@@ -355,17 +355,6 @@ impl Stream {
     }
 
     async fn send_one(&self, mut rest: Bytes) -> io::Result<()> {
-        if direct() {
-            match nix::sys::socket::send(
-                self.socket.as_raw_fd(),
-                &rest,
-                nix::sys::socket::MsgFlags::MSG_DONTWAIT | nix::sys::socket::MsgFlags::MSG_NOSIGNAL,
-            ) {
-                Ok(sent) => rest.advance(sent),
-                Err(nix::errno::Errno::EAGAIN) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
         while !rest.is_empty() {
             let len = rest.len().min(TRANSFER_MAX);
             let fd = types::Fd(self.socket.as_raw_fd());

@@ -199,6 +199,33 @@ fn a_half_closed_peer_still_receives() {
 }
 
 #[test]
+fn one_direction_may_end_before_the_other() {
+    on_shard(|reactor| async move {
+        let listener = reactor.listen(any_port()).await.expect("listens");
+        let address = listener.local_addr().expect("has an address");
+        let client = reactor.connect(address).await.expect("connects");
+        let server = listener.accept().await.expect("accepts");
+        client
+            .send(vec![Bytes::from_static(b"question")])
+            .await
+            .expect("sends");
+        client.finish();
+        let late = client.send(vec![Bytes::from_static(b"more")]).await;
+        assert_eq!(
+            late.expect_err("it has ended").kind(),
+            ErrorKind::BrokenPipe
+        );
+        assert_eq!(receive(&server, 8).await, b"question");
+        assert!(server.recv().await.expect("receives").is_empty());
+        server
+            .send(vec![Bytes::from_static(b"answer")])
+            .await
+            .expect("sends");
+        assert_eq!(receive(&client, 6).await, b"answer");
+    });
+}
+
+#[test]
 fn a_reset_is_an_error_and_not_a_signal() {
     on_shard(|reactor| async move {
         let listener = reactor.listen(any_port()).await.expect("listens");
