@@ -102,6 +102,8 @@ pub(crate) struct LogState {
     /// since the last; `None` when they changed.
     pub snapshot: Option<i64>,
     pub checkpoint: CheckpointEntry,
+    /// No checkpoint on the disk, or on its way there, names a higher recovery point.
+    pub published_recovery_point: i64,
     /// Something was appended since the last checkpoint.
     pub dirty: bool,
     /// Something was appended since the log was opened.
@@ -185,6 +187,13 @@ impl Log {
     /// Why the log is offline. It takes nothing more; what is durable may still be read.
     pub fn offline(&self) -> Option<StorageError> {
         self.state.borrow().offline.clone()
+    }
+
+    /// The base offsets of the segments, oldest first.
+    pub fn segment_base_offsets(&self) -> Vec<i64> {
+        let state = self.state.borrow();
+        let segments = state.segments.iter();
+        segments.map(|segment| segment.base_offset).collect()
     }
 
     /// Bytes of all batches.

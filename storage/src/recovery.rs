@@ -84,6 +84,9 @@ impl Log {
             last_touch: Cell::new(0),
             is_awake: Cell::new(false),
         });
+        if let Some(entry) = &entry {
+            log.state.borrow_mut().published_recovery_point = entry.recovery_point.0;
+        }
         if found.is_empty() {
             recovery.created = true;
             log.create(start).await?;
@@ -560,6 +563,7 @@ impl LogState {
                 log_start_offset: Offset(0),
                 high_watermark: Offset(0),
             },
+            published_recovery_point: 0,
             dirty: false,
             touched: false,
             writer: WriterState::default(),

@@ -302,17 +302,26 @@ impl ShardStore {
     /// Replaces the shard's checkpoint file by what all open logs say.
     pub(crate) async fn write_checkpoint_file(&self) -> Result<(), StorageError> {
         let _one = self.file_lock.lock().await;
-        let entries: CheckpointEntries = self
-            .open_logs()
-            .iter()
-            .map(|log| (log.name.clone(), log.checkpoint_entry()))
-            .collect();
+        let logs = self.open_logs();
+        let mut entries = CheckpointEntries::new();
+        for log in &logs {
+            let entry = log.checkpoint_entry();
+            let mut state = log.state.borrow_mut();
+            let published = state.published_recovery_point;
+            state.published_recovery_point = published.max(entry.recovery_point.0);
+            entries.insert(log.name.clone(), entry);
+        }
         let path = self
             .config
             .root
             .join(recovery_checkpoint::file_name(self.config.shard));
         let text = recovery_checkpoint::to_text(&entries);
-        self.write_atomic(&path, text.into()).await
+        self.write_atomic(&path, text.into()).await?;
+        for log in &logs {
+            let entry = &entries[&log.name];
+            log.state.borrow_mut().published_recovery_point = entry.recovery_point.0;
+        }
+        Ok(())
     }
 
     fn open_logs(&self) -> Vec<Rc<Log>> {

@@ -251,11 +251,13 @@ impl Tail {
         Some(chunk.floor(|mark| mark.position <= position))
     }
 
-    /// Gives the chunk at `file_position` the bytes before its first batch.
+    /// Gives the chunk at `file_position` the bytes before its first batch. Several chunks may
+    /// begin in one block: it is the one before which as many bytes lie.
     pub(crate) fn set_prefix(&mut self, segment: i64, file_position: u64, prefix: Bytes) {
         for chunk in &mut self.chunks {
             if chunk.segment == segment
                 && chunk.file_position == file_position
+                && chunk.first_position == file_position + prefix.len() as u64
                 && matches!(chunk.lead, Lead::InFile)
             {
                 chunk.lead = Lead::Read(prefix.clone());

@@ -122,11 +122,15 @@ impl Log {
     async fn lower_recovery_point(self: &Rc<Self>, end_offset: i64) -> Result<(), StorageError> {
         {
             let mut state = self.state.borrow_mut();
-            if state.checkpoint.recovery_point.0 <= end_offset {
+            if state.checkpoint.recovery_point.0 > end_offset {
+                state.checkpoint.recovery_point = Offset(end_offset);
+                state.checkpoint.place = None;
+            }
+            // What is on the disk may be older than what is known here, and higher: after an open
+            // without a place, for one.
+            if state.published_recovery_point <= end_offset {
                 return Ok(());
             }
-            state.checkpoint.recovery_point = Offset(end_offset);
-            state.checkpoint.place = None;
         }
         self.store.write_checkpoint_file().await
     }

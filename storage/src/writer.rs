@@ -446,15 +446,13 @@ impl LogState {
             .peekable();
         let mut bytes = 0;
         while let Some(chunk) = chunks.next() {
-            if bytes >= MAX_WRITE_BYTES {
-                break;
-            }
             let len = chunk.buffer.len() as u64;
             let mut from = end.position.max(chunk.file_position) - chunk.file_position;
             // The next chunk begins with the last block of this one, if that is not full; then
             // the block is written from there, and only from there.
+            let is_last = bytes + (len - from) >= MAX_WRITE_BYTES;
             let to = match chunks.peek() {
-                Some(next) if next.carries() && bytes + len < MAX_WRITE_BYTES => {
+                Some(next) if next.carries() && !is_last => {
                     next.file_position - chunk.file_position
                 }
                 _ => len,
@@ -487,6 +485,9 @@ impl LogState {
                     position: chunk.file_position + from - from % BLOCK,
                     blocks,
                 });
+            }
+            if is_last {
+                break;
             }
         }
         assert!(

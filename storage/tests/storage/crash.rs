@@ -56,7 +56,7 @@ fn store() -> StoreConfig {
 }
 
 /// Opens the log, compares it with what the last life told, and goes on.
-async fn life(reactor: Reactor, case: Case, witness: Rc<RefCell<Witness>>) {
+async fn life(node: Node, reactor: Reactor, case: Case, witness: Rc<RefCell<Witness>>) {
     let opened = match open(&reactor, store(), config(case)).await {
         Ok(opened) => opened,
         Err(error) => {
@@ -64,32 +64,6 @@ async fn life(reactor: Reactor, case: Case, witness: Rc<RefCell<Witness>>) {
             return;
         }
     };
-    eprintln!(
-        "LIFE {:?} end {} clean {}",
-        opened.recovery,
-        opened.log.log_end_offset(),
-        opened.start.was_clean()
-    );
-    for name in ["millstream-checkpoint-0", "millstream-checkpoint-start"] {
-        eprintln!(
-            "{:?}",
-            reactor
-                .fs()
-                .read(std::path::Path::new(ROOT).join(name).as_path())
-                .await
-        );
-    }
-    eprintln!(
-        "{:?}",
-        reactor
-            .fs()
-            .read_dir(DIR.as_ref())
-            .await
-            .unwrap()
-            .iter()
-            .map(|e| e.name.clone())
-            .collect::<Vec<_>>()
-    );
     verify(&reactor, &opened, case, &witness).await;
     let mut random = Random(case.seed ^ opened.log.log_end_offset().0 as u64);
     let epoch = opened
@@ -99,12 +73,6 @@ async fn life(reactor: Reactor, case: Case, witness: Rc<RefCell<Witness>>) {
         .map_or(0, |last| last.epoch.0 + 1);
     opened.log.assign_leader_epoch(LeaderEpoch(epoch));
     for step in 0..14 {
-        eprintln!(
-            "step {step} end {} written {} flushed {}",
-            opened.log.log_end_offset(),
-            opened.log.written_offset(),
-            opened.log.flushed_offset()
-        );
         match random.below(10) {
             0 => {
                 let _ = opened.store.checkpoint().await;
@@ -120,6 +88,7 @@ async fn life(reactor: Reactor, case: Case, witness: Rc<RefCell<Witness>>) {
             }
         }
         note_progress(&opened, &witness);
+        check_device(&node, &opened, &witness.borrow().model);
     }
     if random.below(2) == 0 {
         stop(&reactor, &opened).await;
@@ -127,6 +96,53 @@ async fn life(reactor: Reactor, case: Case, witness: Rc<RefCell<Witness>>) {
         let _ = opened.log.flush().await;
     }
     note_progress(&opened, &witness);
+}
+
+/// What counts as written can be read from the files, and what counts as flushed is durable.
+fn check_device(node: &Node, opened: &Opened, model: &Model) {
+    let written = opened.log.written_offset().0;
+    let flushed = opened.log.flushed_offset().0;
+    let bytes = |below: i64| -> Vec<u8> {
+        let batches = model
+            .batches
+            .iter()
+            .filter(|batch| batch.next_offset <= below);
+        batches.flat_map(|batch| batch.bytes.clone()).collect()
+    };
+    let bases: Vec<i64> = opened.log.segment_base_offsets();
+    let files = |read: &dyn Fn(&str) -> Option<Vec<u8>>, below: i64| -> Vec<u8> {
+        let mut all = Vec::new();
+        for (index, base) in bases
+            .iter()
+            .enumerate()
+            .take_while(|(_, base)| **base < below)
+        {
+            let mut file = read(&format!("{DIR}/{base:020}.log")).expect("a segment that counts");
+            let next = bases.get(index + 1).copied().unwrap_or(i64::MAX).min(below);
+            let len: usize = model
+                .batches
+                .iter()
+                .filter(|batch| batch.base_offset >= *base && batch.next_offset <= next)
+                .map(|batch| batch.bytes.len())
+                .sum();
+            assert!(
+                file.len() >= len,
+                "segment {base} is {} of {len}",
+                file.len()
+            );
+            file.truncate(len);
+            all.extend(file);
+        }
+        all
+    };
+    assert!(
+        files(&|path| node.read_current(path), written) == bytes(written),
+        "written"
+    );
+    assert!(
+        files(&|path| node.read_durable(path), flushed) == bytes(flushed),
+        "flushed"
+    );
 }
 
 fn note_progress(opened: &Opened, witness: &RefCell<Witness>) {
@@ -253,24 +269,13 @@ fn lives(case: Case) -> u64 {
 
 /// Whether the life was cut short.
 fn live_once(node: &Node, case: Case, witness: &Rc<RefCell<Witness>>) -> bool {
-    let ended = node.run(life(node.reactor(), case, witness.clone()));
+    let ended = node.run(life(node.clone(), node.reactor(), case, witness.clone()));
     let failed = witness.borrow_mut().failed.take();
     if let Some(failed) = failed.filter(|_| ended.is_some()) {
         panic!("seed {}: cannot be opened: {failed}", case.seed);
     }
     node.crash(CrashOptions::keep(case.keep));
     ended.is_none()
-}
-
-#[test]
-fn one_case() {
-    let case = Case {
-        seed: 30041,
-        durability: Durability::Written,
-        keep: KeepUnsynced::Random,
-        segment_bytes: 60_000,
-    };
-    lives(case);
 }
 
 fn many(durability: Durability, keep: KeepUnsynced, seeds: std::ops::Range<u64>) {

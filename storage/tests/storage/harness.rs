@@ -1,6 +1,5 @@
 //! What the tests share: stores and logs with small limits, batches, and reading everything.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 
@@ -133,8 +132,6 @@ pub struct Kept {
 pub struct Model {
     pub batches: Vec<Kept>,
 }
-
-pub type SharedModel = Rc<RefCell<Model>>;
 
 impl Model {
     pub fn end(&self) -> i64 {

@@ -416,39 +416,44 @@ fn a_deleted_log_is_gone_and_its_name_free() {
 
 #[test]
 fn segments_roll_by_age_and_index_size() {
-    let (_simulation, node) = simulation(10);
-    run(&node, |reactor| async move {
-        let config = LogConfig {
-            segment_ms: 1_000,
-            ..LogConfig::default()
-        };
-        let opened = open(&reactor, roomy_store(), config.clone())
-            .await
-            .expect("opens");
-        let mut model = Model::default();
-        for timestamp in [10, 1_010, 1_011, 1_500, 2_012] {
-            append(&opened.log, &mut model, 0, &batch(1, 10, timestamp));
-        }
-        opened.log.set_config(LogConfig {
-            segment_index_bytes: 24,
-            index_interval_bytes: 0,
-            segment_ms: i64::MAX,
-            ..config
+    // By age at 1 011 and 2 012. Then when the time index is full, whose last slot is kept for the
+    // end of the segment; or when four entries fill the offset index.
+    let cases = [(24, &[0, 2, 4, 6, 8, 10][..]), (36, &[0, 2, 4, 9])];
+    for (segment_index_bytes, expected) in cases {
+        let (_simulation, node) = simulation(10);
+        run(&node, move |reactor| async move {
+            let config = LogConfig {
+                segment_ms: 1_000,
+                ..LogConfig::default()
+            };
+            let opened = open(&reactor, roomy_store(), config.clone())
+                .await
+                .expect("opens");
+            let mut model = Model::default();
+            for timestamp in [10, 1_010, 1_011, 1_500, 2_012] {
+                append(&opened.log, &mut model, 0, &batch(1, 10, timestamp));
+            }
+            opened.log.set_config(LogConfig {
+                segment_index_bytes,
+                index_interval_bytes: 0,
+                segment_ms: i64::MAX,
+                ..config
+            });
+            for _ in 0..6 {
+                append(&opened.log, &mut model, 0, &batch(1, 10, 2_012));
+            }
+            opened.log.flush().await.expect("flushed");
+            assert_eq!(opened.log.segment_base_offsets(), expected);
+            let logs: Vec<i64> = reactor
+                .fs()
+                .read_dir(DIR.as_ref())
+                .await
+                .expect("there")
+                .iter()
+                .filter_map(|entry| entry.name.strip_suffix(".log")?.parse().ok())
+                .collect();
+            assert_eq!(logs, expected);
+            assert_eq!(follow(&reactor, &opened.log, 0, 99).await, model.bytes());
         });
-        for _ in 0..6 {
-            append(&opened.log, &mut model, 0, &batch(1, 10, 2_012));
-        }
-        opened.log.flush().await.expect("flushed");
-        let logs: Vec<i64> = reactor
-            .fs()
-            .read_dir(DIR.as_ref())
-            .await
-            .expect("there")
-            .iter()
-            .filter_map(|entry| entry.name.strip_suffix(".log")?.parse().ok())
-            .collect();
-        // By age at 1 011 and 2 012; then whenever three entries fill the index.
-        assert_eq!(logs, [0, 2, 4, 8]);
-        assert_eq!(follow(&reactor, &opened.log, 0, 99).await, model.bytes());
-    });
+    }
 }
