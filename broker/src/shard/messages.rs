@@ -22,8 +22,16 @@ pub struct WatchId(pub u64);
 
 /// What travels through the mailbox between two shards.
 pub enum ShardMessage {
-    /// Asks something of the owner of some partitions.
-    Request(CallId, ShardRequest),
+    /// Asks something of a shard.
+    Request {
+        /// Names the answer.
+        id: CallId,
+        /// The offset of the asker's metadata image: the shard asked answers from one that is no
+        /// older, so that a partition which the asker knows is open when it is asked for.
+        image_offset: u64,
+        /// What is asked.
+        request: ShardRequest,
+    },
     /// Answers a request.
     Reply(CallId, ShardReply),
     /// A partition that a fetch watches has moved.
@@ -40,6 +48,8 @@ pub enum ShardRequest {
     Unwatch(WatchId, Vec<TopicPartition>),
     /// Look up offsets.
     ListOffsets(Vec<ListOffsetsPart>),
+    /// Nothing; the answer says that the shard has the asker's metadata.
+    CatchUp,
     /// A request for the group coordinator of a partition of `__consumer_offsets`.
     Group(PartitionIndex, Box<(RequestContext, GroupRequest)>),
 }

@@ -24,18 +24,24 @@ impl Shard {
         Ok(())
     }
 
-    /// Waits until this shard knows a topic that the controller has just made; not for ever, since
+    /// Waits until all shards know a topic that the controller has just made; not for ever, since
     /// it may be deleted again meanwhile.
-    pub async fn wait_for_topic(&self, id: TopicId) {
-        let seen = self.wait_for_image(|image| image.topic(id).is_some());
+    pub async fn wait_for_topic(self: &Rc<Self>, id: TopicId) {
+        let seen = async {
+            self.wait_for_image(|image| image.topic(id).is_some()).await;
+            self.others_catch_up().await;
+        };
         // Without the topic in its image the shard answers as if it did not exist, and the client
         // asks again.
         let _ = self.reactor.timeout(super::IMAGE_WAIT, seen).await;
     }
 
-    /// Waits until this shard no longer knows a topic that the controller has just deleted.
-    pub async fn wait_for_removal(&self, id: TopicId) {
-        let seen = self.wait_for_image(|image| image.topic(id).is_none());
+    /// Waits until no shard knows a topic any longer that the controller has just deleted.
+    pub async fn wait_for_removal(self: &Rc<Self>, id: TopicId) {
+        let seen = async {
+            self.wait_for_image(|image| image.topic(id).is_none()).await;
+            self.others_catch_up().await;
+        };
         let _ = self.reactor.timeout(super::IMAGE_WAIT, seen).await;
     }
 

@@ -86,12 +86,18 @@ impl Peers {
 
     /// Asks another shard; the answer arrives in the receiver, which is cancelled if the other
     /// shard has stopped. Requests to one shard arrive in the order of these calls.
-    pub fn call(&self, to: ShardId, request: ShardRequest) -> oneshot::Receiver<ShardReply> {
+    /// `image_offset` is that of the caller's metadata.
+    pub fn call(
+        &self,
+        to: ShardId,
+        image_offset: u64,
+        request: ShardRequest,
+    ) -> oneshot::Receiver<ShardReply> {
         let id = CallId(self.next_call.get());
         self.next_call.set(id.0 + 1);
         let (sender, receiver) = oneshot::channel();
         self.calls.borrow_mut().insert(id, sender);
-        self.send(to, ShardMessage::Request(id, request));
+        self.send(to, ShardMessage::Request { id, image_offset, request });
         receiver
     }
 

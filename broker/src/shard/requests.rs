@@ -125,7 +125,7 @@ impl Shard {
                 self.unwatch((self.id, id), &partitions);
             } else {
                 // The answer says nothing; it is dropped with its receiver.
-                drop(self.peers.call(owner, ShardRequest::Unwatch(id, partitions)));
+                drop(self.call(owner, ShardRequest::Unwatch(id, partitions)));
             }
         }
     }
@@ -153,7 +153,9 @@ impl Shard {
                 match message {
                     ShardMessage::Reply(id, reply) => shard.peers.answered(id, reply),
                     ShardMessage::Wake(watch) => shard.wake((shard.id, watch)),
-                    ShardMessage::Request(id, request) => {
+                    ShardMessage::Request { id, image_offset, request } => {
+                        // In the loop, so that later requests do not overtake this one.
+                        shard.wait_for_image(|image| image.offset() >= image_offset).await;
                         let answer = shard.start_request(from, request);
                         let answering = shard.clone();
                         let send = async move {
@@ -177,8 +179,18 @@ impl Shard {
         if owner == self.id {
             self.start_request(self.id, request).map(Some).boxed_local()
         } else {
-            self.peers.call(owner, request).map(Result::ok).boxed_local()
+            self.call(owner, request).map(Result::ok).boxed_local()
         }
+    }
+
+    fn call(&self, to: ShardId, request: ShardRequest) -> oneshot::Receiver<ShardReply> {
+        self.peers.call(to, self.image.borrow().offset(), request)
+    }
+
+    /// Waits until every shard has this one's metadata, or has stopped.
+    pub(super) async fn others_catch_up(self: &Rc<Self>) {
+        let others = (0..self.peers.count()).map(ShardId).filter(|shard| *shard != self.id);
+        join_all(others.map(|shard| self.call(shard, ShardRequest::CatchUp))).await;
     }
 
     /// Starts what shard `from` asks.
@@ -199,6 +211,7 @@ impl Shard {
                 self.unwatch((from, watch), &partitions);
                 std::future::ready(ShardReply::Done).boxed_local()
             }
+            ShardRequest::CatchUp => std::future::ready(ShardReply::Done).boxed_local(),
             ShardRequest::ListOffsets(parts) => {
                 let shard = self.clone();
                 async move { ShardReply::ListOffsets(shard.look_up(parts).await) }.boxed_local()

@@ -72,16 +72,6 @@ pub enum FrameError {
         /// What the decoder says.
         reason: String,
     },
-    /// The frame goes on after the body.
-    #[error("{api:?} version {version}: {count} bytes follow the body")]
-    TrailingBytes {
-        /// The API.
-        api: ApiKey,
-        /// The version.
-        version: i16,
-        /// How many.
-        count: usize,
-    },
 }
 
 /// Why a message could not be written: a fault of our own, such as a field that the version does
@@ -244,13 +234,9 @@ fn decode<T: Decodable>(
         version,
         source,
     })?;
-    if taken != body.len() {
-        return Err(FrameError::TrailingBytes {
-            api,
-            version,
-            count: body.len() - taken,
-        });
-    }
+    // Kafka does not look at what follows a body, and librdkafka's Metadata request of version 13
+    // has 3 bytes too many.
+    body.truncate(taken);
     let decoded = T::decode(&mut body, version).map_err(|error| FrameError::Value {
         api,
         version,
@@ -394,16 +380,13 @@ mod tests {
     }
 
     #[test]
-    fn bytes_after_the_body_are_refused() {
+    fn bytes_after_the_body_are_passed_over() {
         let mut frame = frame_of(9, &metadata());
         parse_request_header(&mut frame).unwrap();
         let mut longer = frame.to_vec();
         longer.push(0);
-        let refused = decode_request::<MetadataRequest>(9, longer.into());
-        assert!(matches!(
-            refused,
-            Err(FrameError::TrailingBytes { count: 1, .. })
-        ));
+        let decoded = decode_request::<MetadataRequest>(9, longer.into()).unwrap();
+        assert_eq!(decoded, metadata());
         let shorter = frame.slice(..frame.len() - 1);
         let refused = decode_request::<MetadataRequest>(9, shorter);
         assert!(
