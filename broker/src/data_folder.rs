@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use millstream_protocol::topic_id_text::format_topic_id;
 use millstream_protocol::{NodeId, TopicId};
-use millstream_reactor::{FileLock, Reactor};
+use millstream_reactor::{FileSystem, FileLock, Reactor};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -94,6 +94,7 @@ impl DataFolder {
             Err(cause) => return Err(io("lock", path, cause)),
         };
         let cluster_id = if is_new {
+            sync_ancestors(&fs, path).await.map_err(|cause| io("flush the folder of", path, cause))?;
             let cluster_id = random_id(reactor);
             let text = format!(
                 "version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={}\n\
@@ -139,6 +140,19 @@ fn owner(text: &[u8], node_id: NodeId) -> Result<String, String> {
     value("cluster.id").map(str::to_owned).ok_or_else(|| damaged("it has no cluster.id"))
 }
 
+/// Makes the folder's name durable, and those of the folders it is in: some may be new.
+async fn sync_ancestors(fs: &FileSystem, path: &Path) -> io::Result<()> {
+    for folder in path.ancestors().skip(1) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        match fs.sync_dir(folder).await {
+            // A folder that we may not read is not one that we made.
+            Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
 /// An id as Kafka writes them: 16 random bytes in base 64.
 fn random_id(reactor: &Reactor) -> String {
     let id = Uuid::from_u64_pair(reactor.random_u64(), reactor.random_u64());
@@ -151,7 +165,7 @@ mod tests {
     use millstream_reactor::sim::{Simulation, SimulationOptions};
 
     fn try_open(prepare: &[(&str, &str)]) -> Result<String, String> {
-        let mut simulation = Simulation::new(SimulationOptions::default());
+        let simulation = Simulation::new(SimulationOptions::default());
         let node = simulation.add_node("node");
         let reactor = node.reactor();
         let files: Vec<_> =

@@ -435,6 +435,7 @@ impl ShardStart {
         let _ = self.steps.send(Step::Drained).await;
         let _ = self.close.await;
         let closed = store.close().await;
+        shard.end();
         let _ = self.steps.send(Step::Closed(closed)).await;
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Java's `.properties` format, in which Kafka's `server.properties` is written.
 //!
 //! `key=value`, `key: value` or `key value`; `#` and `!` begin comments; a backslash at the end of
-//! a line joins the next one; `\n`, `\t`, `\uXXXX` and escaped separators are understood.
+//! a line joins the next one; `\n`, `\t`, `\u` with four hex digits and escaped separators are
+//! understood.
 
 use thiserror::Error;
 

@@ -33,7 +33,8 @@ impl Shard {
                 shard.apply(publication).await;
             }
         };
-        self.reactor.spawn(TaskQueue::Requests, follow).detach();
+        let follow = self.reactor.spawn(TaskQueue::Requests, follow);
+        self.tasks.borrow_mut().push(follow);
     }
 
     /// Waits until the shard has an image of at least this offset of the metadata log, or another

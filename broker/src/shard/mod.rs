@@ -22,7 +22,7 @@ use millstream_metadata::{Image, Topic};
 use millstream_net::Shutdown;
 use millstream_protocol::compression::Decompressor;
 use millstream_protocol::{ErrorCode, PartitionIndex, ProducerId, TopicId, TopicPartition};
-use millstream_reactor::{Notify, Reactor};
+use millstream_reactor::{Notify, Reactor, Task};
 use millstream_storage::ShardStore;
 
 pub use messages::{
@@ -78,6 +78,8 @@ pub struct Shard {
     next_watch: Cell<u64>,
     decompressor: RefCell<Decompressor>,
     producer_ids: RefCell<VecDeque<ProducerId>>,
+    /// What runs as long as the shard does.
+    tasks: RefCell<Vec<Task<()>>>,
 }
 
 impl Shard {
@@ -104,6 +106,7 @@ impl Shard {
             next_watch: Cell::new(0),
             decompressor: RefCell::default(),
             producer_ids: RefCell::default(),
+            tasks: RefCell::default(),
         });
         for (from, receiver) in receivers {
             shard.serve_peer(from, receiver);
@@ -147,6 +150,11 @@ impl Shard {
         for coordinator in self.coordinators.borrow().values() {
             coordinator.unload(ErrorCode::CoordinatorNotAvailable);
         }
+    }
+
+    /// Ends what the shard does by itself; its logs are closed.
+    pub fn end(&self) {
+        self.tasks.borrow_mut().clear();
     }
 
     /// The fetch sessions of this shard's connections.

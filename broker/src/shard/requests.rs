@@ -167,7 +167,8 @@ impl Shard {
                 }
             }
         };
-        self.reactor.spawn(TaskQueue::Requests, serve).detach();
+        let serve = self.reactor.spawn(TaskQueue::Requests, serve);
+        self.tasks.borrow_mut().push(serve);
     }
 
     /// Asks the owner; what has an order is done, or on its way in order, when this returns.
