@@ -2,5 +2,7 @@
 
 mod compatibility;
 mod harness;
+mod producing;
+mod reading;
 mod tidy;
 mod whole_node;
