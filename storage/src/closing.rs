@@ -48,8 +48,8 @@ impl Log {
         let end = self.state.borrow().end();
         if self.state.borrow().touched {
             self.trim_and_flush(end).await?;
-            self.state.borrow_mut().active_mut().add_time_entry();
         }
+        self.state.borrow_mut().active_mut().add_time_entry();
         self.write_indexes(end.segment, u64::MAX).await?;
         let (epochs, snapshot) = {
             let mut state = self.state.borrow_mut();

@@ -352,6 +352,11 @@ impl Log {
                 self.remove_segment_files(later.base_offset).await?;
                 recovery.truncated_bytes += later.size;
             }
+            if !rest.is_empty() {
+                // Before the cut, which would let a segment that came back follow on.
+                let dir = self.dir.borrow().clone();
+                self.store.sync_dir(&dir).await?;
+            }
             recovery.truncated_bytes += size - valid;
             goes_on = false;
         }
@@ -388,7 +393,11 @@ impl Log {
         if log_start > end.offset {
             return self.restart_at(log_start).await;
         }
-        self.remove_snapshots(|offset| offset > end.offset).await?;
+        let stale = self.remove_snapshots(|offset| offset > end.offset).await?;
+        if stale {
+            let dir = self.dir.borrow().clone();
+            self.store.sync_dir(&dir).await?;
+        }
         self.write_indexes(end.segment, u64::MAX).await?;
         let epochs = {
             let mut state = self.state.borrow_mut();

@@ -161,9 +161,7 @@ async fn refuse_damage(
     let Some(later) = find_batch(&bytes, expected_offset) else {
         return Ok(());
     };
-    let torn = later as u64 <= MAX_UNFLUSHED_BYTES + batch_len(&bytes)
-        && has_lost_sector(&bytes[..later], position);
-    if torn {
+    if was_torn(&bytes, later, position) {
         return Ok(());
     }
     Err(StorageError::damaged(
@@ -171,6 +169,15 @@ async fn refuse_damage(
         position,
         "a batch is not whole, and whole ones follow",
     ))
+}
+
+/// Whether a crash may have left `bytes`, which start at `position` with a batch that is not whole,
+/// with a whole one at `later`.
+fn was_torn(bytes: &[u8], later: usize, position: u64) -> bool {
+    // A lost sector may end within the zeros that the later batch begins with.
+    let zeros = bytes[later..].iter().take_while(|&&byte| byte == 0).count();
+    later as u64 <= MAX_UNFLUSHED_BYTES + batch_len(bytes)
+        && has_lost_sector(&bytes[..later + zeros], position)
 }
 
 /// What the header at the start says of the batch's length; none if there is no header.
@@ -248,6 +255,18 @@ mod tests {
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
         assert_eq!(find_batch(&bytes, 10), None);
+    }
+
+    #[test]
+    fn a_lost_sector_may_end_in_the_zeros_of_an_offset() {
+        let mut bytes = batch(10, 100);
+        let later = bytes.len();
+        bytes.extend(batch(11, 600));
+        let position = 2 * SECTOR - later as u64 - 5;
+        assert!(!was_torn(&bytes, later, SECTOR - later as u64 + 100));
+        bytes[..later].fill(0);
+        assert!(was_torn(&bytes, later, position));
+        assert!(!has_lost_sector(&bytes[..later], position));
     }
 
     #[test]

@@ -142,14 +142,15 @@ impl Log {
             let bases = state.segments.iter().map(|segment| segment.base_offset);
             bases.filter(|&base| base > segment).rev().collect()
         };
+        let dir = self.dir.borrow().clone();
+        for &base in &removed {
+            self.remove_segment_files(base).await?;
+            // One by one: a crash must not bring back a segment without those before it.
+            self.store.sync_dir(&dir).await?;
+        }
         if removed.is_empty() {
             return Ok(());
         }
-        for &base in &removed {
-            self.remove_segment_files(base).await?;
-        }
-        let dir = self.dir.borrow().clone();
-        self.store.sync_dir(&dir).await?;
         let mut state = self.state.borrow_mut();
         state.segments.retain(|kept| kept.base_offset <= segment);
         drop(state);
@@ -307,6 +308,10 @@ impl Log {
         let epochs = self.state.borrow().epochs.to_text();
         self.write_epochs(epochs).await?;
         self.remove_snapshots(|offset| offset > end.offset).await?;
+        // None may come back after a crash, not even one that a checkpoint removed: the offsets
+        // will be given to other records.
+        let dir = self.dir.borrow().clone();
+        self.store.sync_dir(&dir).await?;
         self.rebuild_producers(end).await?;
         let newly_dirty = !std::mem::replace(&mut self.state.borrow_mut().dirty, true);
         if newly_dirty {
@@ -315,11 +320,11 @@ impl Log {
         Ok(())
     }
 
-    /// Removes the snapshots whose offset `unwanted` holds for.
+    /// Removes the snapshots whose offset `unwanted` holds for. Whether there were any.
     pub(crate) async fn remove_snapshots(
         &self,
         unwanted: impl Fn(i64) -> bool,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
         let dir = self.dir.borrow().clone();
         let entries = self
             .store
@@ -327,14 +332,16 @@ impl Log {
             .read_dir(&dir)
             .await
             .map_err(|cause| StorageError::io("list", &dir, cause))?;
+        let mut any = false;
         for entry in entries {
             if let Some(offset) = offset_in_name(&entry.name, SNAPSHOT_SUFFIX)
                 && unwanted(offset)
             {
                 self.remove_snapshot(offset).await;
+                any = true;
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     /// An index file's bytes; none if it is missing.

@@ -4,13 +4,14 @@
 //! Each case lives several lives, so that what one crash leaves behind meets the next.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_protocol::record_batch::BatchHeader;
 use millstream_protocol::{LeaderEpoch, Offset};
-use millstream_reactor::Reactor;
 use millstream_reactor::sim::{CrashOptions, KeepUnsynced, Node};
+use millstream_reactor::{Reactor, TaskQueue};
 use millstream_storage::{AppendError, AppendOrigin, Durability, LogConfig, StoreConfig};
 
 use crate::harness::*;
@@ -65,6 +66,7 @@ async fn life(node: Node, reactor: Reactor, case: Case, witness: Rc<RefCell<Witn
         }
     };
     verify(&reactor, &opened, case, &witness).await;
+    watch(&reactor, &opened, &witness);
     let mut random = Random(case.seed ^ opened.log.log_end_offset().0 as u64);
     let epoch = opened
         .log
@@ -78,6 +80,9 @@ async fn life(node: Node, reactor: Reactor, case: Case, witness: Rc<RefCell<Witn
                 let _ = opened.store.checkpoint().await;
             }
             1 if step > 4 => truncate(&opened, &witness, &mut random).await,
+            3 | 4 if step > 2 && case.seed.is_multiple_of(3) => {
+                truncate(&opened, &witness, &mut random).await
+            }
             2 => reactor.sleep(Duration::from_millis(random.below(30))).await,
             _ => append_some(&opened, &witness, &mut random, epoch),
         }
@@ -96,6 +101,21 @@ async fn life(node: Node, reactor: Reactor, case: Case, witness: Rc<RefCell<Witn
         let _ = opened.log.flush().await;
     }
     note_progress(&opened, &witness);
+}
+
+/// Notes every advance of the offsets at once, as a broker that answers its clients does.
+fn watch(reactor: &Reactor, opened: &Opened, witness: &Rc<RefCell<Witness>>) {
+    let (log, witness) = (opened.log.clone(), witness.clone());
+    let watcher = async move {
+        let progress = log.progress();
+        loop {
+            progress.notified().await;
+            let mut witness = witness.borrow_mut();
+            witness.written = log.written_offset().0;
+            witness.flushed = log.flushed_offset().0;
+        }
+    };
+    reactor.spawn(TaskQueue::Requests, watcher).detach();
 }
 
 /// What counts as written can be read from the files, and what counts as flushed is durable.
@@ -278,7 +298,7 @@ fn live_once(node: &Node, case: Case, witness: &Rc<RefCell<Witness>>) -> bool {
     ended.is_none()
 }
 
-fn many(durability: Durability, keep: KeepUnsynced, seeds: std::ops::Range<u64>) {
+fn many(durability: Durability, keep: KeepUnsynced, seeds: Range<u64>) {
     let mut crashes = 0;
     for seed in seeds {
         let case = Case {
@@ -296,33 +316,86 @@ fn many(durability: Durability, keep: KeepUnsynced, seeds: std::ops::Range<u64>)
             }
         }
     }
-    assert!(crashes > 300, "only {crashes} lives were cut short");
+    assert!(crashes > 200, "only {crashes} lives were cut short");
+}
+
+/// Cuts a life short at each of its disk operations, and the recovery after it once more.
+fn at_every_operation(durability: Durability, keeps: &[KeepUnsynced], seeds: Range<u64>) -> u64 {
+    let mut cases = 0;
+    for (seed, &keep) in seeds.flat_map(|seed| keeps.iter().map(move |keep| (seed, keep))) {
+        let case = Case {
+            seed,
+            durability,
+            keep,
+            segment_bytes: 20_000,
+        };
+        let witness = || Rc::new(RefCell::new(Witness::default()));
+        let (_simulation, node) = simulation(seed);
+        assert!(!live_once(&node, case, &witness()));
+        for at in 1..=node.disk_operations() {
+            let run = std::panic::catch_unwind(|| {
+                let (_simulation, node) = simulation(seed);
+                let witness = witness();
+                node.crash_at_disk_operation(at);
+                let cut_short = live_once(&node, case, &witness);
+                node.crash_at_disk_operation(node.disk_operations() + 1 + at % 13);
+                live_once(&node, case, &witness);
+                live_once(&node, case, &witness);
+                cut_short
+            });
+            match run {
+                Ok(cut_short) => cases += u64::from(cut_short),
+                Err(panic) => {
+                    eprintln!("seed {seed}, operation {at}, {durability:?}, {keep:?}");
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+    }
+    cases
+}
+
+const EVERY_LOSS: [KeepUnsynced; 3] = [KeepUnsynced::All, KeepUnsynced::None, KeepUnsynced::Random];
+
+#[test]
+fn fsync_at_every_operation() {
+    assert!(at_every_operation(Durability::Fsync, &EVERY_LOSS, 60_000..60_003) > 700);
+}
+
+#[test]
+fn written_at_every_operation() {
+    assert!(at_every_operation(Durability::Written, &EVERY_LOSS, 61_000..61_002) > 400);
+}
+
+#[test]
+fn memory_at_every_operation() {
+    assert!(at_every_operation(Durability::Memory, &EVERY_LOSS, 62_000..62_002) > 400);
 }
 
 #[test]
 fn fsync_survives_torn_writes() {
-    many(Durability::Fsync, KeepUnsynced::Random, 0..400);
+    many(Durability::Fsync, KeepUnsynced::Random, 0..200);
 }
 
 #[test]
 fn fsync_survives_the_loss_of_all_that_is_unsynced() {
-    many(Durability::Fsync, KeepUnsynced::None, 10_000..10_250);
+    many(Durability::Fsync, KeepUnsynced::None, 10_000..10_150);
 }
 
 #[test]
 fn written_survives_the_death_of_the_process() {
-    many(Durability::Written, KeepUnsynced::All, 20_000..20_250);
+    many(Durability::Written, KeepUnsynced::All, 20_000..20_150);
 }
 
 #[test]
 fn written_keeps_a_prefix_after_a_power_cut() {
-    many(Durability::Written, KeepUnsynced::Random, 30_000..30_400);
+    many(Durability::Written, KeepUnsynced::Random, 30_000..30_200);
 }
 
 #[test]
 fn memory_keeps_a_prefix() {
-    many(Durability::Memory, KeepUnsynced::All, 40_000..40_250);
-    many(Durability::Memory, KeepUnsynced::Random, 50_000..50_250);
+    many(Durability::Memory, KeepUnsynced::All, 40_000..40_150);
+    many(Durability::Memory, KeepUnsynced::Random, 50_000..50_150);
 }
 
 /// A small generator, so that a case is its seed.
