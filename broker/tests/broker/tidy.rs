@@ -29,6 +29,7 @@ const DEPENDENCIES: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("broker/cli", "cli", &["client", "net", "protocol", "reactor", "storage"]),
+    ("bench-harness", "bench", &["client", "protocol", "reactor"]),
 ];
 
 /// Crates of others that pure crates do without, and that others than `reactor` must not name.
@@ -111,7 +112,7 @@ fn sources() -> BTreeMap<PathBuf, String> {
         }
     }
     let mut found = BTreeMap::new();
-    for folder in ["reactor", "net", "storage", "replication", "controller", "broker"] {
+    for folder in ["reactor", "net", "storage", "replication", "controller", "broker", "bench-harness"] {
         visit(&root().join(folder), &mut found);
     }
     assert!(found.len() > 50, "only {} files were found", found.len());

@@ -1,0 +1,76 @@
+//! `millstream-bench` measures a broker that speaks Kafka's protocol: Millstream or Apache Kafka.
+//!
+//! What only compares when both are measured alike (throughput by Kafka's own tools, CPU, memory,
+//! start) is put together by `scripts/bench-beside-kafka`.
+
+mod failure;
+mod first_answer;
+mod latency;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use millstream_reactor::Reactor;
+use millstream_reactor::uring::{ShardOptions, probe, start_shard};
+
+use crate::failure::Failure;
+
+#[derive(Debug, Parser)]
+#[command(name = "millstream-bench", version, about)]
+struct Arguments {
+    /// The broker.
+    #[arg(short = 'b', long, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
+    bootstrap_server: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Waits for the broker's first Metadata answer.
+    FirstAnswer {
+        /// Gives up after so many seconds.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// Sends records at a steady rate and measures each until a consumer has it: from the time at
+    /// which it was due, so that a broker that stalls cannot hide the records that had to wait.
+    Latency(latency::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("millstream-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let address = resolve(&arguments.bootstrap_server)?;
+    probe().map_err(|lack| Failure::System(lack.to_string()))?;
+    let options = ShardOptions { name: "millstream-bench".to_owned(), ..ShardOptions::default() };
+    let command = arguments.command;
+    let shard = start_shard(options, async move |reactor| measure(&reactor, address, command).await);
+    shard.map_err(|cause| Failure::System(cause.to_string()))?.join()
+}
+
+async fn measure(reactor: &Reactor, address: SocketAddr, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::FirstAnswer { seconds } => {
+            first_answer::wait(reactor, address, Duration::from_secs(seconds)).await
+        }
+        Command::Latency(options) => latency::measure(reactor, address, options).await,
+    }
+}
+
+fn resolve(server: &str) -> Result<SocketAddr, Failure> {
+    let unknown = || Failure::Address(server.to_owned());
+    let mut addresses = server.to_socket_addrs().map_err(|_| unknown())?;
+    addresses.next().ok_or_else(unknown)
+}
