@@ -15,9 +15,9 @@ use millstream_reactor::{File, OpenOptions};
 use crate::config::ColdRead;
 use crate::error::{ReadError, StorageError};
 use crate::log::{Log, LogState};
-use crate::offset_index::OffsetIndexView;
+use crate::offset_index::{OffsetEntry, OffsetIndexView};
 use crate::read_plan::{FileRange, ReadPart, ReadPlan};
-use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX};
+use crate::segment::{INDEX_SUFFIX, LOG_SUFFIX, offset_in_name};
 use crate::stored_batch::parse_header;
 
 /// Bytes that a search for batch boundaries reads at once.
@@ -86,6 +86,8 @@ pub(crate) struct Walker<'a> {
     segment: i64,
     window_start: u64,
     window: Bytes,
+    /// Where the batch seen last ends, and the offset after it.
+    after: (u64, i64),
 }
 
 /// A batch found by a walker.
@@ -126,7 +128,12 @@ impl Log {
                 _ if self.state.borrow().generation != generation => (),
                 Ok(plan) => return Ok(plan),
                 Err(Interrupted::Overtaken) => (),
-                Err(Interrupted::Failed(error)) => return Err(error.into()),
+                Err(Interrupted::Failed(error)) => {
+                    // An index that lies shows as a log that cannot be read.
+                    if !self.mend_index(&error).await? {
+                        return Err(error.into());
+                    }
+                }
             }
         }
         Ok(ReadPlan::default())
@@ -216,9 +223,13 @@ impl Log {
             Some(place) => place.position,
             None => self.floor_of_offset(segment, offset).await?,
         };
+        let mut first = position > 0;
         loop {
             let mut walker = Walker::new(self, segment);
             while let Some(found) = walker.at(position).await? {
+                if std::mem::take(&mut first) && found.header.base_offset.0 > offset {
+                    return Err(self.misled(segment).into());
+                }
                 if found.header.last_offset().0 >= offset {
                     return Ok(Some((segment, found)));
                 }
@@ -415,6 +426,77 @@ impl Log {
         Ok(entry.map_or(0, |entry| u64::from(entry.position)))
     }
 
+    /// As [`Self::floor_of_offset`], and a batch is known to begin there.
+    pub(crate) async fn checked_floor(
+        &self,
+        segment: i64,
+        offset: i64,
+    ) -> Result<u64, StorageError> {
+        let position = self.floor_of_offset(segment, offset).await?;
+        if position == 0 {
+            return Ok(0);
+        }
+        let error = match Walker::new(self, segment).at(position).await {
+            Ok(Some(found)) if found.header.base_offset.0 <= offset => return Ok(position),
+            Ok(_) => self.misled(segment),
+            Err(error) => error,
+        };
+        self.mend_index(&error).await?;
+        Ok(0)
+    }
+
+    /// What is wrong when an index entry leads beyond what was looked for.
+    fn misled(&self, segment: i64) -> StorageError {
+        let path = self.segment_path(segment, INDEX_SUFFIX);
+        StorageError::damaged(&path, 0, "an entry leads too far")
+    }
+
+    /// Makes the index of a segment anew after a search that ended with `error`, if there is one
+    /// that may have led it astray. Whether another search may do better.
+    async fn mend_index(&self, error: &StorageError) -> Result<bool, StorageError> {
+        let StorageError::Damaged { path, .. } = error else {
+            return Ok(false);
+        };
+        let name = path.file_name().and_then(|name| name.to_str());
+        let segment = name.and_then(|name| {
+            offset_in_name(name, LOG_SUFFIX).or_else(|| offset_in_name(name, INDEX_SUFFIX))
+        });
+        let Some(segment) = segment else {
+            return Ok(false);
+        };
+        let before = self.index_entries(segment).await?;
+        let rebuilt = self.rebuild_index(segment).await;
+        let differs = before != rebuilt;
+        if differs {
+            tracing::warn!("the offset index of segment {segment} was made anew: {error}");
+            let weight = rebuilt.len() + 64;
+            let key = (self.id, segment);
+            self.store.indexes.borrow_mut().insert(key, weight, rebuilt);
+            self.state.borrow_mut().hints.clear();
+        }
+        Ok(differs)
+    }
+
+    /// The entries that a segment's batches give, up to the first that cannot be read.
+    async fn rebuild_index(&self, segment: i64) -> Bytes {
+        let interval = u64::from(self.state.borrow().config.index_interval_bytes);
+        let mut entries = Vec::new();
+        let (mut position, mut last) = (0, 0);
+        let mut walker = Walker::new(self, segment);
+        while let Ok(Some(found)) = walker.at(position).await {
+            if position - last > interval {
+                let entry = OffsetEntry {
+                    relative_offset: (found.header.last_offset().0 - segment) as u32,
+                    position: position as u32,
+                };
+                entries.extend_from_slice(&entry.encode());
+                last = position;
+            }
+            position += found.header.size_in_bytes() as u64;
+        }
+        entries.into()
+    }
+
     /// The entries of a segment's index file.
     async fn index_entries(&self, segment: i64) -> Result<Bytes, StorageError> {
         let key = (self.id, segment);
@@ -468,12 +550,13 @@ impl<'a> Walker<'a> {
             segment,
             window_start: 0,
             window: Bytes::new(),
+            after: (0, segment),
         }
     }
 
     /// The batch at `position`, which must be where one begins; none at the segment's end.
     pub(crate) async fn at(&mut self, position: u64) -> Result<Option<Found>, StorageError> {
-        let size = {
+        let (size, end_offset) = {
             let state = self.log.state.borrow();
             let Some(index) = state.segment_index(self.segment) else {
                 return Ok(None);
@@ -482,19 +565,32 @@ impl<'a> Walker<'a> {
             if position >= size {
                 return Ok(None);
             }
+            // The end of the last segment is not known yet while a log is opened.
+            let end_offset = match state.segments.get(index + 1) {
+                Some(next) => next.base_offset,
+                None => i64::MAX,
+            };
             if let Some(chunk) = state.tail.chunk_at(self.segment, position) {
-                let header = self.check(position, size, chunk.bytes_from(position))?;
-                return Ok(Some(Found { position, header }));
+                let bytes = chunk.bytes_from(position);
+                let header = self.check(position, size, end_offset, bytes)?;
+                drop(state);
+                return Ok(Some(self.found(position, header)));
             }
-            size
+            (size, end_offset)
         };
         if !self.window_holds(position) {
             self.window = self.read_window(position, size).await?;
             self.window_start = position;
         }
         let bytes = &self.window[(position - self.window_start) as usize..];
-        let header = self.check(position, size, bytes)?;
-        Ok(Some(Found { position, header }))
+        let header = self.check(position, size, end_offset, bytes)?;
+        Ok(Some(self.found(position, header)))
+    }
+
+    fn found(&mut self, position: u64, header: BatchHeader) -> Found {
+        let end = position + header.size_in_bytes() as u64;
+        self.after = (end, header.next_offset().0);
+        Found { position, header }
     }
 
     fn window_holds(&self, position: u64) -> bool {
@@ -523,7 +619,13 @@ impl<'a> Walker<'a> {
         Ok(bytes.slice(lead..))
     }
 
-    fn check(&self, position: u64, size: u64, bytes: &[u8]) -> Result<BatchHeader, StorageError> {
+    fn check(
+        &self,
+        position: u64,
+        size: u64,
+        end_offset: i64,
+        bytes: &[u8],
+    ) -> Result<BatchHeader, StorageError> {
         let damaged = |reason| {
             let path = self.log.segment_path(self.segment, LOG_SUFFIX);
             StorageError::damaged(&path, position, reason)
@@ -534,6 +636,12 @@ impl<'a> Walker<'a> {
         }
         if header.base_offset.0 < self.segment {
             return Err(damaged("an offset is below its segment"));
+        }
+        if header.next_offset().0 > end_offset {
+            return Err(damaged("an offset belongs to a later segment"));
+        }
+        if position == self.after.0 && header.base_offset.0 < self.after.1 {
+            return Err(damaged("an offset is below that of the batch before"));
         }
         Ok(header)
     }

@@ -131,7 +131,19 @@ impl Log {
             position: last.size,
             offset: last.base_offset,
         };
-        match self.complete_segment_state(end).await {
+        let sound = match self.last_entries_hold(last.base_offset).await {
+            Ok(true) => self.complete_segment_state(end).await,
+            Ok(false) => {
+                let path = self.segment_path(last.base_offset, INDEX_SUFFIX);
+                Err(StorageError::damaged(
+                    &path,
+                    0,
+                    "its last entry is not true",
+                ))
+            }
+            Err(error) => Err(error),
+        };
+        match sound {
             Ok(next_offset) => self.state.borrow_mut().log_end_offset = next_offset,
             Err(error @ StorageError::Damaged { .. }) => {
                 tracing::warn!("not as a clean stop leaves it, will be recovered: {error}");
@@ -459,7 +471,7 @@ impl Log {
             if segment >= end.offset || from >= end.offset {
                 break;
             }
-            let mut position = self.floor_of_offset(segment, from).await?;
+            let mut position = self.checked_floor(segment, from).await?;
             let mut walker = Walker::new(self, segment);
             while let Some(found) = walker.at(position).await? {
                 if found.header.base_offset.0 >= end.offset {

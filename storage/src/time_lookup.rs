@@ -11,7 +11,7 @@ use crate::log::Log;
 use crate::read_plan::ReadPlan;
 use crate::reader::{Found, Walker};
 use crate::segment::{LOG_SUFFIX, MaxTimestamp, TIME_INDEX_SUFFIX};
-use crate::time_index::TimeIndexView;
+use crate::time_index::{TimeEntry, TimeIndexView};
 
 /// The most that a batch may hold when its records are looked at.
 const MAX_DECOMPRESSED_BYTES: usize = 256 << 20;
@@ -77,7 +77,8 @@ impl Log {
             .await
     }
 
-    /// The largest timestamp of a segment; a closed one has it in the last entry of its index.
+    /// The largest timestamp of a segment. The last entry of its index has it, unless that was
+    /// lost; so the batches behind that one are looked at, once.
     async fn max_timestamp_of(&self, segment: i64) -> Result<MaxTimestamp, StorageError> {
         {
             let state = self.state.borrow();
@@ -91,17 +92,57 @@ impl Log {
             }
         }
         let bytes = self.read_index_file(segment, TIME_INDEX_SUFFIX).await?;
-        let max = TimeIndexView::checked(&bytes)
-            .last()
-            .map_or(MaxTimestamp::NONE, |entry| MaxTimestamp {
+        let mut max = MaxTimestamp::NONE;
+        let mut position = 0;
+        if let Some(entry) = TimeIndexView::checked(&bytes).last()
+            && let Some(found) = self.batch_of_entry(segment, entry).await?
+        {
+            max = MaxTimestamp {
                 timestamp: entry.timestamp,
                 offset: segment + i64::from(entry.relative_offset),
-            });
+            };
+            position = found.position;
+        }
+        let mut walker = Walker::new(self, segment);
+        while let Some(found) = walker.at(position).await? {
+            if found.header.max_timestamp > max.timestamp {
+                max = MaxTimestamp {
+                    timestamp: found.header.max_timestamp,
+                    offset: found.header.last_offset().0,
+                };
+            }
+            position += found.header.size_in_bytes() as u64;
+        }
         let mut state = self.state.borrow_mut();
         if let Some(index) = state.segment_index(segment) {
             state.segments[index].max_timestamp = Some(max);
         }
         Ok(max)
+    }
+
+    /// The batch that an entry of a time index is about; none if the entry is not true.
+    pub(crate) async fn batch_of_entry(
+        &self,
+        segment: i64,
+        entry: TimeEntry,
+    ) -> Result<Option<Found>, StorageError> {
+        let offset = segment + i64::from(entry.relative_offset);
+        let mut position = self.checked_floor(segment, offset).await?;
+        let mut walker = Walker::new(self, segment);
+        while let Some(found) = walker.at(position).await? {
+            if found.header.last_offset().0 >= offset {
+                let holds = found.header.base_offset.0 <= offset
+                    && found.header.max_timestamp == entry.timestamp;
+                if holds {
+                    return Ok(Some(found));
+                }
+                break;
+            }
+            position += found.header.size_in_bytes() as u64;
+        }
+        let path = self.segment_path(segment, TIME_INDEX_SUFFIX);
+        tracing::warn!(path = %path.display(), "an entry is not true and not used");
+        Ok(None)
     }
 
     async fn find_in(
@@ -134,7 +175,7 @@ impl Log {
     /// The start of a batch before which all timestamps are below `timestamp`.
     async fn time_floor(&self, segment: i64, timestamp: i64) -> Result<u64, StorageError> {
         let bytes = self.read_index_file(segment, TIME_INDEX_SUFFIX).await?;
-        let offset = {
+        let entry = {
             let state = self.state.borrow();
             let Some(index) = state.segment_index(segment) else {
                 return Ok(0);
@@ -151,12 +192,12 @@ impl Log {
                 .take_while(|entry| entry.timestamp < timestamp)
                 .last()
                 .or_else(|| below.checked_sub(1).map(|last| in_file.entry(last)))
-                .map(|entry| segment + i64::from(entry.relative_offset))
         };
-        match offset {
-            Some(offset) => self.floor_of_offset(segment, offset).await,
-            None => Ok(0),
-        }
+        let found = match entry {
+            Some(entry) => self.batch_of_entry(segment, entry).await?,
+            None => None,
+        };
+        Ok(found.map_or(0, |found| found.position))
     }
 
     async fn find_in_batch(

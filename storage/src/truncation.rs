@@ -99,7 +99,7 @@ impl Log {
     /// The start of the batch that holds `offset`.
     async fn place_of(&self, offset: i64) -> Result<Point, StorageError> {
         let segment = self.segment_of(offset);
-        let mut position = self.floor_of_offset(segment, offset).await?;
+        let mut position = self.checked_floor(segment, offset).await?;
         let mut walker = Walker::new(self, segment);
         while let Some(found) = walker.at(position).await? {
             if found.header.last_offset().0 >= offset {
@@ -240,7 +240,62 @@ impl Log {
                 self.store.give_back(chunk.buffer);
             }
         }
-        self.complete_segment_state(end).await?;
+        let sound = match self.last_entries_hold(end.segment).await {
+            Ok(true) => self.complete_segment_state(end).await.map(|_| true),
+            other => other,
+        };
+        match sound {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(StorageError::Damaged { .. }) => self.rebuild_last_segment(end).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the last entries of the last segment's index files lead to their batches.
+    pub(crate) async fn last_entries_hold(&self, segment: i64) -> Result<bool, StorageError> {
+        let (offsets_in_file, last_time) = {
+            let state = self.state.borrow();
+            let index = &state.active().index;
+            (index.offsets_in_file as usize, index.last_time)
+        };
+        if let Some(last) = offsets_in_file.checked_sub(1) {
+            let bytes = self.read_index_file(segment, INDEX_SUFFIX).await?;
+            let entry = OffsetIndexView::trusted(&bytes).entry(last);
+            let mut walker = Walker::new(self, segment);
+            let found = walker.at(u64::from(entry.position)).await?;
+            let offset = segment + i64::from(entry.relative_offset);
+            if found.is_none_or(|found| found.header.last_offset().0 > offset) {
+                return Ok(false);
+            }
+        }
+        match last_time {
+            Some(entry) => Ok(self.batch_of_entry(segment, entry).await?.is_some()),
+            None => Ok(true),
+        }
+    }
+
+    /// Makes everything that is known of the last segment anew from its batches.
+    async fn rebuild_last_segment(&self, end: Point) -> Result<(), StorageError> {
+        let path = self.segment_path(end.segment, INDEX_SUFFIX);
+        tracing::warn!(path = %path.display(), "the indexes of the segment are made anew");
+        let (interval, mut rebuilt) = {
+            let mut state = self.state.borrow_mut();
+            let interval = state.config.index_interval_bytes;
+            let active = state.active_mut();
+            active.index = SegmentIndex::default();
+            let segment = Segment::new(end.segment, active.created_ms, active.jitter_ms);
+            (interval, segment)
+        };
+        self.store.forget_log_files(self.id);
+        let mut walker = Walker::new(self, end.segment);
+        while let Some(found) = walker.at(rebuilt.size).await? {
+            let header = found.header;
+            let len = header.size_in_bytes() as u64;
+            rebuilt.add_batch(header.last_offset().0, header.max_timestamp, len, interval);
+        }
+        // The files are written from their start on, and cut.
+        rebuilt.index.trimmed = false;
+        *self.state.borrow_mut().active_mut() = rebuilt;
         Ok(())
     }
 
