@@ -225,19 +225,7 @@ impl Log {
         let bytes: u64 = pieces.iter().map(|piece| piece.blocks.len() as u64).sum();
         let blocks_end = end.position.next_multiple_of(BLOCK);
         if blocks_end > file.size && bytes < LARGE_WRITE_BYTES {
-            let ahead = (bytes * AHEAD_WRITES)
-                .min(end.position)
-                .clamp(MIN_AHEAD_BYTES, MAX_AHEAD_BYTES);
-            let limit = u64::from(self.state.borrow().config.segment_bytes).next_multiple_of(BLOCK);
-            let from = file.size.next_multiple_of(BLOCK);
-            let to = (blocks_end + ahead).next_multiple_of(BLOCK).min(limit);
-            if to > from && to > blocks_end {
-                file.file
-                    .write_zeros(from, to - from)
-                    .await
-                    .map_err(|cause| self.write_error("make space in", end, cause))?;
-                file.size = to;
-            }
+            self.make_space_ahead(&mut file, end, bytes).await?;
         }
         let writes = pieces.into_iter().map(|piece| {
             let file = file.file.clone();
@@ -261,6 +249,35 @@ impl Log {
         }
         self.progress.notify_waiters();
         self.store.room.notify_waiters();
+        Ok(())
+    }
+
+    /// Makes space for the write of `bytes` that reaches `end`, and for later ones.
+    async fn make_space_ahead(
+        &self,
+        file: &mut WriteFile,
+        end: Point,
+        bytes: u64,
+    ) -> Result<(), StorageError> {
+        let blocks_end = end.position.next_multiple_of(BLOCK);
+        let ahead = (bytes * AHEAD_WRITES)
+            .min(end.position)
+            .clamp(MIN_AHEAD_BYTES, MAX_AHEAD_BYTES);
+        let limit = u64::from(self.state.borrow().config.segment_bytes).next_multiple_of(BLOCK);
+        let from = file.size.next_multiple_of(BLOCK);
+        let to = (blocks_end + ahead).next_multiple_of(BLOCK).min(limit);
+        if to <= from || to <= blocks_end {
+            return Ok(());
+        }
+        let failed = |cause| self.write_error("make space in", end, cause);
+        match file.file.write_zeros(from, to - from).await {
+            Ok(()) => file.size = to,
+            // What is ahead is more than what is needed: the disk may have room for the write.
+            Err(cause) if cause.kind() == std::io::ErrorKind::StorageFull => {
+                file.size = file.file.size().await.map_err(failed)?;
+            }
+            Err(cause) => return Err(failed(cause)),
+        }
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The log on the simulated disk: crashes, reading, faults, damage, Kafka's formats.
 
+mod buffered;
 mod crash;
 mod damage;
 mod faults;
