@@ -1,10 +1,12 @@
 //! `millstreamd`: reads the settings, checks the machine, starts a node and says where it is.
 
+use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use futures::executor::block_on;
@@ -49,7 +51,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     match run(&options, started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -164,14 +170,32 @@ fn reserve(listener: &Endpoint) -> Result<(SocketAddr, PortReservation), Failure
         .ok()
         .and_then(|mut addresses| addresses.next())
         .ok_or_else(|| format!("listeners: the host {host} of {name} has no address"))?;
-    reserve_port(address).map_err(|cause| match cause.kind() {
-        std::io::ErrorKind::AddrInUse => format!(
+    reserve_when_free(address).map_err(|cause| match cause.kind() {
+        io::ErrorKind::AddrInUse => format!(
             "{address} is taken by another process; stop that one, or listen elsewhere, such as \
              --set listeners={name}://{host}:{}",
             port.wrapping_add(1)
         ),
         _ => format!("cannot listen on {address} ({name} of listeners): {cause}"),
     })
+}
+
+/// How long a port may be taken until that is somebody else's: the kernel closes the listeners of
+/// a killed process in the background, when it has taken its io_uring apart.
+const PORT_WAIT: Duration = Duration::from_secs(1);
+
+fn reserve_when_free(address: SocketAddr) -> io::Result<(SocketAddr, PortReservation)> {
+    let deadline = Instant::now() + PORT_WAIT;
+    loop {
+        match reserve_port(address) {
+            Err(cause)
+                if cause.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            reserved => return reserved,
+        }
+    }
 }
 
 fn host_name() -> String {
