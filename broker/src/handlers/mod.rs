@@ -12,6 +12,7 @@ mod incremental_alter_configs;
 mod init_producer_id;
 mod list_offsets;
 mod metadata;
+mod offset_for_leader_epoch;
 mod produce;
 mod topic_settings;
 
@@ -34,7 +35,7 @@ use millstream_protocol::messages::{
     DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest,
     HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
     LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest,
+    OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, SyncGroupRequest,
 };
 use millstream_protocol::{Encodable, ErrorCode, HeaderVersion, Request, StrBytes};
 use tracing::warn;
@@ -115,6 +116,11 @@ fn start(
         ApiKey::ListOffsets => answered(info, body, async move |info, r: ListOffsetsRequest| {
             list_offsets::handle(&shard, info, r).await
         }),
+        ApiKey::OffsetForLeaderEpoch => {
+            answered(info, body, async move |info, r: OffsetForLeaderEpochRequest| {
+                offset_for_leader_epoch::handle(&shard, info, r).await
+            })
+        }
         ApiKey::Metadata => answered(info, body, async move |info, r: MetadataRequest| {
             metadata::handle(&shard, info, r).await
         }),

@@ -191,6 +191,8 @@ pub enum OffsetQuery {
     MaxTimestamp,
     /// The first record with at least this timestamp.
     Timestamp(i64),
+    /// The largest term up to this one, and where it ended.
+    EndOfEpoch(LeaderEpoch),
 }
 
 /// A look-up in one partition.

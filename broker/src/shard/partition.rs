@@ -191,6 +191,10 @@ impl Partition {
                 let leader_epoch = self.epoch_of(offset);
                 return Ok(FoundOffset { timestamp: -1, offset, leader_epoch });
             }
+            OffsetQuery::EndOfEpoch(epoch) => {
+                let (leader_epoch, offset) = self.log.end_offset_for_epoch(epoch);
+                return Ok(FoundOffset { timestamp: -1, offset, leader_epoch });
+            }
             OffsetQuery::MaxTimestamp => self.log.max_timestamp_offset(bound).await,
             OffsetQuery::Timestamp(timestamp) => {
                 self.log.offset_for_timestamp(timestamp, bound).await

@@ -37,6 +37,7 @@ macro_rules! with_every_api {
             CreateTopics CreateTopicsRequest,
             DeleteTopics DeleteTopicsRequest,
             InitProducerId InitProducerIdRequest,
+            OffsetForLeaderEpoch OffsetForLeaderEpochRequest,
             DescribeConfigs DescribeConfigsRequest,
             IncrementalAlterConfigs IncrementalAlterConfigsRequest,
             DescribeCluster DescribeClusterRequest,

@@ -151,6 +151,12 @@ pub const APIS: &[Api] = &[
         messages::InitProducerIdRequest::VERSIONS,
     ),
     api(
+        ApiKey::OffsetForLeaderEpoch,
+        2,
+        4,
+        messages::OffsetForLeaderEpochRequest::VERSIONS,
+    ),
+    api(
         ApiKey::DescribeConfigs,
         1,
         4,
@@ -203,7 +209,7 @@ mod tests {
     fn the_table_names_the_first_tier_in_order() {
         let ids: Vec<i16> = APIS.iter().map(Api::id).collect();
         let expected = [
-            0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 22, 32, 44, 60,
+            0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 22, 23, 32, 44, 60,
         ];
         assert_eq!(ids, expected);
         assert!(

@@ -131,6 +131,7 @@ pub(crate) const fn shapes(key: ApiKey) -> Option<(&'static Message, &'static Me
         CreateTopics CREATE_TOPICS,
         DeleteTopics DELETE_TOPICS,
         InitProducerId INIT_PRODUCER_ID,
+        OffsetForLeaderEpoch OFFSET_FOR_LEADER_EPOCH,
         DescribeConfigs DESCRIBE_CONFIGS,
         IncrementalAlterConfigs INCREMENTAL_ALTER_CONFIGS,
         DescribeCluster DESCRIBE_CLUSTER,

@@ -334,6 +334,27 @@ pub(super) const INIT_PRODUCER_ID: Message = Message::new(
     ],
 );
 
+pub(super) const OFFSET_FOR_LEADER_EPOCH: Message = Message::new(
+    4,
+    &[
+        field("replica_id", INT32).since(3),
+        field(
+            "topics",
+            Type::Array(&Type::Struct(&[
+                field("topic", Type::String),
+                field(
+                    "partitions",
+                    Type::Array(&Type::Struct(&[
+                        field("partition", INT32),
+                        field("current_leader_epoch", INT32),
+                        field("leader_epoch", INT32),
+                    ])),
+                ),
+            ])),
+        ),
+    ],
+);
+
 pub(super) const DESCRIBE_CONFIGS: Message = Message::new(
     4,
     &[

@@ -488,6 +488,28 @@ pub(super) const INIT_PRODUCER_ID: Message = Message::new(
     ],
 );
 
+pub(super) const OFFSET_FOR_LEADER_EPOCH: Message = Message::new(
+    4,
+    &[
+        field("throttle_time_ms", INT32),
+        field(
+            "topics",
+            Type::Array(&Type::Struct(&[
+                field("topic", Type::String),
+                field(
+                    "partitions",
+                    Type::Array(&Type::Struct(&[
+                        field("error_code", INT16),
+                        field("partition", INT32),
+                        field("leader_epoch", INT32),
+                        field("end_offset", INT64),
+                    ])),
+                ),
+            ])),
+        ),
+    ],
+);
+
 pub(super) const DESCRIBE_CONFIGS: Message = Message::new(
     4,
     &[
