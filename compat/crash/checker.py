@@ -1,82 +1,110 @@
 """Holds a partition's log against what its producer was told.
 
-A log is the list of record numbers by offset, as a consumer read them; None stands for a value
-that no producer sent. `self_test` feeds it wrong logs: a checker that cannot fail proves nothing.
+`self_test` feeds it wrong logs: a checker that cannot fail proves nothing.
 """
 
-import dataclasses
 
+class PartitionLog:
+    """Record numbers by offset as a consumer read them; None is a record that nobody sent so."""
 
-@dataclasses.dataclass(frozen=True)
-class Acknowledged:
-    partition: int
-    offset: int  # negative if the broker did not tell it
-    number: int
+    def __init__(self, name, idempotent):
+        self.name = name
+        self.idempotent = idempotent
+        self.numbers = []
+        self.seen = set()
+        self.highest = -1
 
+    def extend(self, numbers):
+        """Takes what was read behind the end so far; yields what is wrong with it.
 
-def faults(log, acknowledged, idempotent):
-    """What is wrong, in words; `log` maps each partition to its record numbers by offset."""
-    return [
-        *_kept(log, acknowledged),
-        *(fault for partition, numbers in sorted(log.items())
-          for fault in _in_order(partition, numbers, idempotent)),
-    ]
+        First occurrences rise; only a producer without idempotence may write one again.
+        """
+        for offset, number in enumerate(numbers, len(self.numbers)):
+            if number is None:
+                yield f"unknown: {self.name} offset {offset} holds what nobody sent"
+            elif number in self.seen:
+                if self.idempotent:
+                    yield f"duplicate: record {number} again at {self.name} offset {offset}"
+            elif number < self.highest:
+                yield (f"order: record {number} at {self.name} offset {offset} comes after "
+                       f"{self.highest}")
+            else:
+                self.seen.add(number)
+                self.highest = number
+        self.numbers += numbers
 
+    def compare(self, start, numbers):
+        """Yields where what is read again from `start` differs from what was read before."""
+        before = self.numbers[start:start + len(numbers)]
+        if before == numbers:
+            return
+        if len(before) < len(numbers):
+            yield f"beyond: {self.name} was read again behind the end {len(self.numbers)}"
+        for offset, (was, now) in enumerate(zip(before, numbers), start):
+            if was != now:
+                yield f"changed: {self.name} offset {offset} was record {was}, is {now}"
 
-def _kept(log, acknowledged):
-    present = {partition: set(numbers) for partition, numbers in log.items()}
-    for each in acknowledged:
-        numbers = log.get(each.partition, [])
-        if each.offset < 0:
-            if each.number not in present.get(each.partition, ()):
-                yield f"lost: record {each.number} of partition {each.partition}"
-        elif each.offset >= len(numbers):
-            yield (f"lost: record {each.number} at {each.partition}/{each.offset}, "
-                   f"the log ends at {len(numbers)}")
-        elif numbers[each.offset] != each.number:
-            yield (f"changed: {each.partition}/{each.offset} was record {each.number}, "
-                   f"is {numbers[each.offset]}")
+    def shorter_than_known(self, end):
+        """Yields the loss of records that a consumer has had already."""
+        if end < len(self.numbers):
+            yield (f"lost: {self.name} ends at {end}, but record {self.numbers[end]} was read at "
+                   f"offset {end} and {len(self.numbers) - end - 1} more behind it")
 
+    def cut(self, end):
+        """Forgets what lay behind an end that may move back."""
+        kept = self.numbers[:end]
+        self.numbers, self.seen, self.highest = [], set(), -1
+        for _ in self.extend(kept):
+            pass
 
-def _in_order(partition, numbers, idempotent):
-    """First occurrences rise; only a producer without idempotence may write one again."""
-    seen, highest = set(), -1
-    for offset, number in enumerate(numbers):
-        if number is None:
-            yield f"unknown: {partition}/{offset} holds what nobody sent"
-        elif number in seen:
-            if idempotent:
-                yield f"duplicate: record {number} again at {partition}/{offset}"
-        elif number < highest:
-            yield f"order: record {number} at {partition}/{offset} comes after {highest}"
-        else:
-            seen.add(number)
-            highest = number
+    def missing(self, acknowledged):
+        """Yields each acknowledged (offset, number) that is not there."""
+        for offset, number in acknowledged:
+            if offset < 0:
+                if number not in self.seen:
+                    yield f"lost: record {number} of {self.name}"
+            elif offset >= len(self.numbers):
+                yield (f"lost: record {number} at {self.name} offset {offset}: the log ends at "
+                       f"{len(self.numbers)}")
+            elif self.numbers[offset] != number:
+                yield (f"lost: record {number} at {self.name} offset {offset}: there is "
+                       f"{self.numbers[offset]}")
 
 
 def self_test():
-    """Raises if a wrong log passes, or a right one does not."""
-    right = {0: [0, 2, 4, 6], 1: [1, 3, 5, 7]}
-    told = [Acknowledged(p, o, n) for p in right for o, n in enumerate(right[p])]
+    """Raises if a wrong log passes, or a right one does not; returns the number of cases."""
+    told = list(enumerate([1, 3, 5, 7]))
     cases = [
-        ("right", right, told, True, None),
-        ("more than was acknowledged", right, told[:-1], True, None),
-        ("an unknown offset", right, [Acknowledged(0, -1, 4)], True, None),
-        ("a retry without idempotence", {**right, 1: [1, 3, 1, 3, 5, 7]},
-         [Acknowledged(1, 0, 1), Acknowledged(1, 5, 7)], False, None),
-        ("the end is lost", {**right, 0: [0, 2, 4]}, told, True, "lost"),
-        ("a partition is lost", {0: right[0]}, told, True, "lost"),
-        ("lost without an offset", right, [Acknowledged(0, -1, 8)], True, "lost"),
-        ("another record in its place", {**right, 0: [0, 2, 8, 6]}, told, True, "changed"),
-        ("shifted by a duplicate", {**right, 0: [0, 0, 2, 4, 6]}, told, True, "duplicate"),
-        ("a retry with idempotence", {**right, 1: [1, 3, 5, 7, 7]}, told, True, "duplicate"),
-        ("swapped", {**right, 0: [0, 4, 2, 6]}, [], True, "order"),
-        ("swapped without idempotence", {**right, 0: [0, 4, 2, 6]}, [], False, "order"),
-        ("bytes nobody sent", {**right, 0: [0, 2, 4, 6, None]}, told, True, "unknown"),
+        ("right", [1, 3, 5, 7], told, True, None),
+        ("more than was acknowledged", [1, 3, 5, 7], told[:-1], True, None),
+        ("an unknown offset", [1, 3, 5, 7], [(-1, 5)], True, None),
+        ("a retry without idempotence", [1, 3, 1, 3, 5, 7], [(0, 1), (5, 7)], False, None),
+        ("the end is lost", [1, 3, 5], told, True, "lost"),
+        ("all is lost", [], told, True, "lost"),
+        ("lost without an offset", [1, 3, 5, 7], [(-1, 9)], True, "lost"),
+        ("another record in its place", [1, 3, 9, 7], told, True, "lost"),
+        ("shifted by a duplicate", [1, 1, 3, 5, 7], told, True, "duplicate"),
+        ("a retry with idempotence", [1, 3, 5, 7, 7], told, True, "duplicate"),
+        ("swapped", [1, 5, 3, 7], [], True, "order"),
+        ("swapped without idempotence", [1, 5, 3, 7], [], False, "order"),
+        ("bytes nobody sent", [1, 3, 5, 7, None], told, True, "unknown"),
     ]
-    for name, log, acknowledged, idempotent, wanted in cases:
-        found = faults(log, acknowledged, idempotent)
-        kinds = {fault.split(":")[0] for fault in found}
-        if (wanted is None and found) or (wanted is not None and wanted not in kinds):
-            raise AssertionError(f"checker, {name}: wanted {wanted}, found {found}")
-    return len(cases)
+    for name, numbers, acknowledged, idempotent, wanted in cases:
+        log = PartitionLog(name, idempotent)
+        _expect(name, [*log.extend(numbers), *log.missing(acknowledged)], wanted)
+    log = PartitionLog("kept", True)
+    _expect("kept", log.extend([1, 3, 5, 7]), None)
+    _expect("read again", log.compare(2, [5, 7]), None)
+    _expect("read again, changed", log.compare(2, [5, 9]), "changed")
+    _expect("same end", log.shorter_than_known(4), None)
+    _expect("earlier end", log.shorter_than_known(3), "lost")
+    log.cut(2)
+    _expect("written again behind a cut", log.extend([9, 11]), None)
+    return len(cases) + 6
+
+
+def _expect(name, faults, wanted):
+    found = list(faults)
+    kinds = {fault.split(":")[0] for fault in found}
+    if (wanted is None and found) or (wanted is not None and wanted not in kinds):
+        raise AssertionError(f"checker, {name}: wanted {wanted}, found {found}")

@@ -4,6 +4,7 @@ What is started here is ended here, by its process id and nothing else.
 """
 
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -22,6 +23,24 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def lasting_port():
+    """A free port for a broker that ends and starts again.
+
+    It lies below those that the kernel gives to clients: while nobody listens, the connection of
+    a client that tries again could be given the broker's own port, and keep it.
+    """
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as ports:
+        first_given = int(ports.read().split()[0])
+    for port in random.sample(range(first_given // 2, first_given), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise BrokerError("no port is free")
 
 
 class Running:

@@ -1,5 +1,6 @@
 // Command agent drives the franz-go client: it answers the commands of ../README.md on standard
-// input, or, as `agent latency`, measures end-to-end latency for scripts/bench-beside-kafka.
+// input; as `agent latency` it measures end-to-end latency, and as `agent load` it produces for
+// `scripts/test crash`.
 package main
 
 import (
@@ -20,15 +21,16 @@ import (
 const requestTime = 20 * time.Second
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "latency" {
-		if err := latency(os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "latency:", err)
+	programs := map[string]func([]string) error{"latency": latency, "load": load}
+	if len(os.Args) > 1 && programs[os.Args[1]] != nil {
+		if err := programs[os.Args[1]](os.Args[2:]); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[1], err)
 			os.Exit(1)
 		}
 		return
 	}
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: agent HOST:PORT | agent latency OPTION...")
+		fmt.Fprintln(os.Stderr, "usage: agent HOST:PORT | agent latency|load OPTION...")
 		os.Exit(2)
 	}
 	if err := serve(&agent{bootstrap: os.Args[1]}); err != nil {

@@ -1,6 +1,13 @@
-"""The value of record number N of a load: known to who sends it and to who checks it."""
+"""Key and value of record number N of a load: known to who sends it and to who checks it.
+
+../go/load.go makes the same.
+"""
 
 import zlib
+
+
+def key(number):
+    return b"k%d" % number
 
 
 def payload(number):
@@ -11,10 +18,10 @@ def payload(number):
     return (head + pattern * (length // len(pattern) + 1))[:length]
 
 
-def number_of(value):
-    """The number a value says it has, or None if it is not the value of any."""
+def number_of(record_key, value):
+    """The number of a record, or None if no load sends it so."""
     try:
         number = int(value[:12])
     except (TypeError, ValueError):
         return None
-    return number if payload(number) == value else None
+    return number if record_key == key(number) and value == payload(number) else None
