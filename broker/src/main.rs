@@ -66,9 +66,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options, started: Instant) -> Result<(), Failure> {
-    let config = read_config(options)?;
+    let mut config = read_config(options)?;
     probe().map_err(|lack| lack.to_string())?;
-    check_direct_io(&config, options.allow_buffered_io)?;
+    config.direct_io = check_direct_io(&config, options.allow_buffered_io)?;
     let (listeners, _reservations) = bind(&config)?;
     let cpus = affinity()?;
     let shards = if config.shards == 0 { cpus.len() } else { config.shards };
@@ -122,17 +122,18 @@ fn read_config(options: &Options) -> Result<BrokerConfig, Failure> {
     Ok(config)
 }
 
-fn check_direct_io(config: &BrokerConfig, allow_buffered: bool) -> Result<(), Failure> {
+/// Whether the data folder's file system takes writes past the page cache.
+fn check_direct_io(config: &BrokerConfig, allow_buffered: bool) -> Result<bool, Failure> {
     let dir = &config.log_dir;
     std::fs::create_dir_all(dir)
         .map_err(|cause| format!("cannot make {}: {cause}; set log.dirs", dir.display()))?;
     let supported = supports_direct_io(dir)
         .map_err(|cause| format!("cannot write to {}: {cause}; set log.dirs", dir.display()))?;
     match (supported, allow_buffered) {
-        (true, _) => Ok(()),
+        (true, _) => Ok(true),
         (false, true) => {
             warn!("{} has no O_DIRECT: records go through the page cache", dir.display());
-            Ok(())
+            Ok(false)
         }
         (false, false) => Err(format!(
             "the file system of {} has no O_DIRECT; set log.dirs to a folder on a disk, or start \

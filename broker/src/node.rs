@@ -379,6 +379,7 @@ impl ShardStart {
         let number = u32::try_from(self.id.0).expect("shards are counted in cores");
         let store_config = StoreConfig {
             tail_memory_bytes: memory - request_memory,
+            direct_io: self.config.direct_io,
             ..StoreConfig::new(self.config.log_dir.clone(), number)
         };
         let store = ShardStore::new(reactor.clone(), store_config, start);

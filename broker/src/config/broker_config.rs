@@ -25,6 +25,8 @@ pub struct BrokerConfig {
     pub advertised: Vec<Endpoint>,
     /// The folder of all data.
     pub log_dir: PathBuf,
+    /// Whether records are written past the page cache.
+    pub direct_io: bool,
     /// Cores that serve partitions; 0 for all there are.
     pub shards: usize,
     /// Memory of one shard for requests and tails, in bytes.
@@ -128,6 +130,7 @@ impl BrokerConfig {
             listeners,
             advertised,
             log_dir: PathBuf::from(log_dir),
+            direct_io: true,
             shards: size("shards"),
             shard_memory_bytes: settings.number("shard.memory.bytes"),
             socket_request_max_bytes: size("socket.request.max.bytes"),

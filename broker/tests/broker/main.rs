@@ -4,5 +4,7 @@ mod compatibility;
 mod harness;
 mod producing;
 mod reading;
+mod startup;
+mod startup_process;
 mod tidy;
 mod whole_node;
