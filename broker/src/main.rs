@@ -13,8 +13,8 @@ use futures::executor::block_on;
 use millstream_broker::config::{BrokerConfig, Endpoint, Settings, broker_keys};
 use millstream_broker::{BoundListener, Node, NodeError};
 use millstream_reactor::uring::{
-    PortReservation, ShardHandle, ShardOptions, probe, reserve_port, start_shard,
-    supports_direct_io,
+    PortReservation, ShardHandle, ShardOptions, catch_terminate_signals, probe, reserve_port,
+    start_shard, supports_direct_io,
 };
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
@@ -70,6 +70,8 @@ fn run(options: &Options, started: Instant) -> Result<(), Failure> {
     probe().map_err(|lack| lack.to_string())?;
     config.direct_io = check_direct_io(&config, options.allow_buffered_io)?;
     let (listeners, _reservations) = bind(&config)?;
+    // From here on a node that is told to stop closes its data folder properly.
+    catch_terminate_signals().map_err(|cause| format!("cannot watch for signals: {cause}"))?;
     let cpus = affinity()?;
     let shards = if config.shards == 0 { cpus.len() } else { config.shards };
     let config = Arc::new(config);

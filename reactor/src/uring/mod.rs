@@ -32,6 +32,6 @@ pub use file::{File, SharedFile};
 pub use listener::Listener;
 pub use port::{PortReservation, reserve_port};
 pub use shard::{Shard, ShardHandle, ShardOptions, start_shard};
-pub use signal::terminate_signal;
+pub use signal::{catch_terminate_signals, terminate_signal};
 pub use stream::Stream;
 pub use support::{Unsupported, probe, supports_direct_io};

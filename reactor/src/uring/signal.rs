@@ -20,7 +20,14 @@ static HANDLER_EVENT: AtomicI32 = AtomicI32::new(-1);
 /// The eventfd; readable for good once a signal has come.
 static EVENT: Mutex<Option<Arc<OwnedFd>>> = Mutex::new(None);
 
-/// Completes at the first SIGTERM or SIGINT since the first call, at once if it has come already.
+/// Keeps SIGTERM and SIGINT from killing the process from now on; [`terminate_signal`] tells of
+/// them, also of those that come before it is called.
+pub fn catch_terminate_signals() -> io::Result<()> {
+    install().map(drop)
+}
+
+/// Completes at the first SIGTERM or SIGINT since the first call of this or of
+/// [`catch_terminate_signals`], at once if it has come already.
 /// From the first poll on these signals no longer kill the process.
 ///
 /// In simulation it never completes.
