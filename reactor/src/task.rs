@@ -1,11 +1,12 @@
 //! Tasks and the queues that share a core between them.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use futures::channel::oneshot;
-use futures::future::AbortHandle;
 
 /// Which share of the core a task draws on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,7 +25,15 @@ pub enum TaskQueue {
 #[must_use = "a dropped task is cancelled"]
 pub struct Task<T> {
     result: oneshot::Receiver<T>,
-    abort: Option<AbortHandle>,
+    cancellation: Option<Rc<Cancellation>>,
+}
+
+/// Asks a task of the same thread to stop.
+#[derive(Default)]
+struct Cancellation {
+    requested: Cell<bool>,
+    /// Of the task.
+    waker: RefCell<Option<Waker>>,
 }
 
 impl<T: 'static> Task<T> {
@@ -33,39 +42,77 @@ impl<T: 'static> Task<T> {
         future: impl Future<Output = T> + 'static,
     ) -> (impl Future<Output = ()> + 'static, Task<T>) {
         let (sender, result) = oneshot::channel();
-        let (future, abort) = futures::future::abortable(async move {
-            // The caller may have detached: then nobody wants the result.
-            let _ = sender.send(future.await);
-        });
-        let run = async move {
-            let _ = future.await;
+        let cancellation = Rc::new(Cancellation::default());
+        let run = {
+            let cancellation = cancellation.clone();
+            async move {
+                let mut future = pin!(future);
+                let value = poll_fn(|cx| cancellation.poll(future.as_mut(), cx)).await;
+                if let Some(value) = value {
+                    // The caller may have detached: then nobody wants the result.
+                    let _ = sender.send(value);
+                }
+            }
         };
+        let cancellation = Some(cancellation);
         (
             run,
             Task {
                 result,
-                abort: Some(abort),
+                cancellation,
             },
         )
     }
 
     /// Lets the task run to its end with nobody waiting.
     pub fn detach(mut self) {
-        self.abort = None;
+        self.cancellation = None;
     }
 
     /// Stops the task at its next suspension point.
-    pub fn cancel(mut self) {
-        if let Some(abort) = self.abort.take() {
-            abort.abort();
+    pub fn cancel(self) {
+        drop(self);
+    }
+}
+
+impl Cancellation {
+    /// Polls the task's future; `None` once the task is to stop.
+    fn poll<F: Future>(
+        &self,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<F::Output>> {
+        if self.requested.get() {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(value) = future.poll(cx) {
+            return Poll::Ready(Some(value));
+        }
+        // The poll itself may have asked for it.
+        if self.requested.get() {
+            return Poll::Ready(None);
+        }
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn request(&self) {
+        self.requested.set(true);
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 }
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        if let Some(abort) = self.abort.take() {
-            abort.abort();
+        if let Some(cancellation) = self.cancellation.take() {
+            cancellation.request();
         }
     }
 }

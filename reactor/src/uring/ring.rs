@@ -73,7 +73,10 @@ struct Slot {
     /// Results that may lie untaken before a repeating operation is stopped.
     limit: usize,
     yields: Yields,
+    /// Who waits for the next completion, and whether anybody does: the waker is kept for the next
+    /// time, since making one and dropping it costs more than looking at it.
     waker: Option<Waker>,
+    waited_for: bool,
     keep: Keep,
     _descriptor: Option<Arc<OwnedFd>>,
 }
@@ -172,6 +175,7 @@ impl Ring {
             limit,
             yields,
             waker: None,
+            waited_for: false,
             keep,
             _descriptor: descriptor,
         });
@@ -183,20 +187,19 @@ impl Ring {
         Operation::new(self.clone(), key)
     }
 
-    /// Runs an operation with one result, and gives back what it kept.
+    /// Starts an operation with one result; the future gives that, and back what was kept. The
+    /// entry does not lie in the future, which moves.
     ///
     /// # Safety
     /// As for [`Self::start`].
-    pub(super) async unsafe fn run(
+    pub(super) unsafe fn run(
         self: &Rc<Self>,
         entry: Entry,
         descriptor: Option<Arc<OwnedFd>>,
         keep: Keep,
-    ) -> (Outcome, Keep) {
+    ) -> impl Future<Output = (Outcome, Keep)> + use<> {
         // SAFETY: passed on to the caller.
-        unsafe { self.start(entry, descriptor, keep, Yields::Count, 1) }
-            .finish()
-            .await
+        unsafe { self.start(entry, descriptor, keep, Yields::Count, 1) }.finish()
     }
 
     /// The bytes of a completed receive from the pool.
@@ -215,6 +218,7 @@ impl Ring {
         if slot.finished {
             return Poll::Ready(None);
         }
+        slot.waited_for = true;
         match &mut slot.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             None => slot.waker = Some(cx.waker().clone()),
@@ -306,8 +310,10 @@ impl Ring {
                 slot.outcomes.push(outcome);
             }
         }
-        if let Some(waker) = slot.waker.take() {
-            waker.wake();
+        if mem::take(&mut slot.waited_for)
+            && let Some(waker) = &slot.waker
+        {
+            waker.wake_by_ref();
         }
         if slot.finished && slot.abandoned {
             state.slots.remove(key);

@@ -407,14 +407,18 @@ impl Stream {
         Ok(())
     }
 
-    /// Runs an operation on the socket.
+    /// Starts an operation on the socket.
     ///
     /// # Safety
     /// As for [`Ring::start`].
-    async unsafe fn run(&self, entry: squeue::Entry, keep: Keep) -> (Outcome, Keep) {
+    unsafe fn run(
+        &self,
+        entry: squeue::Entry,
+        keep: Keep,
+    ) -> impl Future<Output = (Outcome, Keep)> + use<> {
         let socket = Some(self.socket.clone());
         // SAFETY: passed on to the caller; the operation keeps the socket.
-        unsafe { self.network.ring.run(entry, socket, keep) }.await
+        unsafe { self.network.ring.run(entry, socket, keep) }
     }
 }
 
