@@ -33,6 +33,8 @@ const CREATE_TOPICS_VERSION: i16 = 2;
 const PRODUCE_VERSION: i16 = 7;
 const FETCH_VERSION: i16 = 10;
 const TOPIC_EXISTS: i16 = 36;
+/// What takes longer counts as this.
+const LONGEST_MICROS: u64 = 120_000_000;
 /// After the last record was due.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -197,7 +199,7 @@ impl Run {
 
     async fn consume(&self, connection: &Connection, first: i64) -> Result<Histogram<u64>, Failure> {
         let began = self.reactor.now();
-        let mut histogram = Histogram::new(3).expect("3 digits are allowed");
+        let mut histogram = Histogram::new_with_bounds(1, LONGEST_MICROS, 3).expect("bounds in order");
         let warm_up = u64::from(self.options.rate) * u64::from(self.options.warm_up);
         let (mut next, mut seen) = (first, 0);
         let mut decompressor = Decompressor::default();
