@@ -6,8 +6,11 @@ Everything is pinned (requirements.txt, go.sum, kafka.pom.xml) but kcat, which i
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import pathlib
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -109,22 +112,52 @@ def java_agent():
             "-cp", f"{folder}:{class_path}", "Agent"]
 
 
+def go():
+    """A `go` that go.mod can be built with: it fetches the version that it names if need be."""
+    debian_package("go", "golang")
+    said = run(["go", "version"], "go version").split()[2]
+    if _go_version(said) >= (1, 21):
+        return "go"
+    # Older ones cannot fetch another version by themselves, but it is a module like any other.
+    wanted = re.search(r"^go (\S+)$", (COMPAT / "go" / "go.mod").read_text(), re.M).group(1)
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    module = f"golang.org/toolchain@v0.0.1-go{wanted}.linux-{machine}"
+    with made_once("go-toolchain", [module.encode()]) as (made, missing):
+        if missing:
+            told = json.loads(run(["go", "mod", "download", "-json", module], "go mod download",
+                                  cwd=made, env=_go_environment()))
+            shutil.copytree(told["Dir"], made / "go", copy_function=shutil.copyfile)
+            # A module's files are not executable.
+            for program in [*(made / "go" / "bin").iterdir(),
+                            *(made / "go" / "pkg" / "tool").rglob("*")]:
+                program.chmod(0o755)
+        return made / "go" / "bin" / "go"
+
+
+def _go_version(said):
+    return tuple(int(part) for part in re.findall(r"\d+", said)[:2])
+
+
+def _go_environment():
+    return {
+        # Another Go's root would be taken for its own by the one that is fetched.
+        **{name: value for name, value in os.environ.items() if name != "GOROOT"},
+        "GOMODCACHE": str(cache() / "go" / "mod"),
+        "GOCACHE": str(cache() / "go" / "build"),
+        "GOFLAGS": "-buildvcs=false",
+        "GOTOOLCHAIN": "auto",
+    }
+
+
 def go_agent():
-    """The agent of franz-go; also measures latency."""
-    if not shutil.which("go"):
-        raise Missing("go is missing: install the version that compat/go/go.mod names")
+    """The agent of franz-go; also a load for crashes, and measures latency."""
+    program = go()
     folder = COMPAT / "go"
     sources = sorted(folder.glob("*.go")) + [folder / "go.mod", folder / "go.sum"]
     with made_once("go-agent", sources) as (made, missing):
         if missing:
-            environment = {
-                **os.environ,
-                "GOMODCACHE": str(cache() / "go" / "mod"),
-                "GOCACHE": str(cache() / "go" / "build"),
-                "GOFLAGS": "-mod=readonly -buildvcs=false",
-            }
-            run(["go", "build", "-o", made / "agent", "."], "go build",
-                cwd=folder, env=environment)
+            run([program, "build", "-mod=readonly", "-o", made / "agent", "."], "go build",
+                cwd=folder, env=_go_environment())
     return made / "agent"
 
 
