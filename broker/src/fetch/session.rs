@@ -268,7 +268,7 @@ impl Session {
         let told = answers
             .iter()
             .map(|(want, news)| {
-                let Some(cached) = self.index.get(&want.partition).map(|at| *at) else {
+                let Some(cached) = self.index.get(&want.partition).copied() else {
                     return true;
                 };
                 let cached = &mut self.partitions[cached];

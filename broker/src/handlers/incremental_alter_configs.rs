@@ -40,7 +40,7 @@ pub(super) async fn handle(
     match altered {
         Ok(results) => answers.extend(results.iter().map(|altered| {
             let ConfigResource { resource_type, name } = &altered.resource;
-            answer(resource_type.code(), name, altered.result.as_ref().map(|()| ()))
+            answer(resource_type.code(), name, altered.result.as_ref().copied())
         })),
         Err(error) => answers.extend(asked.iter().map(|resource| {
             answer(resource.resource_type.code(), &resource.name, Err(&error))

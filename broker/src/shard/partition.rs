@@ -57,6 +57,7 @@ pub type Wake = Rc<dyn Fn(Watcher)>;
 
 impl Partition {
     /// A partition whose log is open.
+    #[expect(clippy::too_many_arguments, reason = "what a partition joins; it has one caller")]
     pub fn new(
         id: TopicPartition,
         topic: Arc<str>,

@@ -169,11 +169,12 @@ pub(crate) fn entry_of(entry: &eraftpb::Entry) -> Entry {
 }
 
 pub(crate) fn entry_to(entry: &Entry) -> eraftpb::Entry {
-    let mut out = eraftpb::Entry::default();
-    out.term = entry.term;
-    out.index = entry.index;
-    out.data = entry.data.clone();
-    out
+    eraftpb::Entry {
+        term: entry.term,
+        index: entry.index,
+        data: entry.data.clone(),
+        ..Default::default()
+    }
 }
 
 pub(crate) fn snapshot_of(snapshot: &eraftpb::Snapshot) -> Snapshot {

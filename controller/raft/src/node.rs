@@ -392,13 +392,17 @@ fn store_of(config: &RaftConfig, recovered: Recovered) -> Result<LogStore, Start
             "committed up to {commit}, but ends at {last}"
         )));
     }
-    let mut members = ConfState::default();
-    members.voters = voters.iter().copied().map(raft_id).collect();
-    members.learners = learners.iter().copied().map(raft_id).collect();
-    let mut stored = eraftpb::HardState::default();
-    stored.term = hard_state.term;
-    stored.vote = hard_state.vote.map_or(raft::INVALID_ID, raft_id);
-    stored.commit = hard_state.commit.max(compacted.0);
+    let members = ConfState {
+        voters: voters.iter().copied().map(raft_id).collect(),
+        learners: learners.iter().copied().map(raft_id).collect(),
+        ..Default::default()
+    };
+    let stored = eraftpb::HardState {
+        term: hard_state.term,
+        vote: hard_state.vote.map_or(raft::INVALID_ID, raft_id),
+        commit: hard_state.commit.max(compacted.0),
+        ..Default::default()
+    };
     let entries = recovered.entries.iter().map(entry_to).collect();
     Ok(LogStore::new(members, stored, compacted, entries))
 }

@@ -103,7 +103,7 @@ impl Quorum {
                         node.applied = entry.index;
                         node.state.push(entry.data.clone());
                         assert!(
-                            node.disk.entries.iter().any(|durable| *durable == entry),
+                            node.disk.entries.contains(&entry),
                             "committed before it is durable here"
                         );
                         let other = self.committed.entry(entry.index).or_insert(entry.clone());
