@@ -1,5 +1,6 @@
 //! The broker's integration tests, in one binary.
 
+mod bad_input;
 mod compatibility;
 mod harness;
 mod producing;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -50,6 +50,8 @@ pub fn refusal(command: &mut Command) -> String {
 /// A daemon that runs.
 pub struct Daemon {
     child: Child,
+    /// What it says on its standard error.
+    log: JoinHandle<String>,
     /// Where it listens.
     pub address: String,
 }
@@ -78,7 +80,7 @@ impl Daemon {
             words
         });
         match hear.recv_timeout(STARTING) {
-            Ok(address) => Daemon { child, address },
+            Ok(address) => Daemon { child, log: words, address },
             Err(_) => {
                 let _ = child.kill();
                 panic!("it is not ready:\n{}", words.join().unwrap_or_default());
@@ -86,9 +88,9 @@ impl Daemon {
         }
     }
 
-    /// Tells it to stop, and waits until it has.
+    /// Tells it to stop, and waits until it has; gives its log.
     #[track_caller]
-    pub fn stop(mut self) {
+    pub fn stop(mut self) -> String {
         let pid = i32::try_from(self.child.id()).expect("process ids are small");
         kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
         let (ended, end) = mpsc::channel();
@@ -100,7 +102,9 @@ impl Daemon {
             panic!("it did not stop within {STOPPING:?}");
         };
         let status = status.expect("it is our child");
-        assert!(status.success(), "it stopped with {status}");
+        let log = self.log.join().expect("it only reads");
+        assert!(status.success(), "it stopped with {status}:\n{log}");
+        log
     }
 }
 
