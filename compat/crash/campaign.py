@@ -17,7 +17,7 @@ from .load import loads
 PARTITIONS = 4
 # The start after a kill, recovery included: a folder of this size and a machine that runs the
 # whole load beside it.
-READY_SECONDS = 5
+READY_SECONDS = 10
 PROGRESS_SECONDS = 60
 PROGRESS_RECORDS = 100
 KILL_WITHIN_SECONDS = 1.5
@@ -175,8 +175,16 @@ class Campaign:
             for each in (*(load.process for load in self.loads), *self.groups):
                 assert not each.ended(), f"a client ended by itself; see {self.folder}/clients.log"
             if time.monotonic() > deadline:
+                self.ask_where_they_hang()
                 raise AssertionError(f"no progress in {PROGRESS_SECONDS} s:\n" + "\n".join(behind))
             time.sleep(0.02)
+
+    def ask_where_they_hang(self):
+        """Every client writes its stacks to clients.log; the one of Go ends by that."""
+        processes = [load.process for load in self.loads]
+        for process in itertools.chain(processes, *(group.processes for group in self.groups)):
+            process.process.send_signal(signal.SIGUSR1)
+        time.sleep(1)
 
     def broker_has_ended(self):
         return self.options.broker != "kafka" and self.broker.process.poll() is not None

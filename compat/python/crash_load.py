@@ -7,6 +7,7 @@ It ends with who started it, whose end of its standard input closes then.
 """
 
 import argparse
+import faulthandler
 import os
 import queue
 import signal
@@ -119,6 +120,9 @@ def main():
 
 
 def end_with_parent():
+    # Where it hangs, for who asks.
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+
     def wait():
         sys.stdin.read()
         os._exit(1)
