@@ -1,7 +1,9 @@
 //! The broker's integration tests, in one binary.
 
+mod administering;
 mod bad_input;
 mod compatibility;
+mod groups;
 mod harness;
 mod producing;
 mod reading;

@@ -1,0 +1,328 @@
+//! Topics, settings and metadata: what is made, refused and told (semantics of Kafka's
+//! `ReplicationControlManager`, `ConfigurationControlManager` and `KRaftMetadataCache`).
+
+use millstream_client::Connection;
+use millstream_protocol::ErrorCode;
+use millstream_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
+use millstream_protocol::messages::delete_topics_request::DeleteTopicState;
+use millstream_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use millstream_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
+use millstream_protocol::messages::metadata_request::MetadataRequestTopic;
+use millstream_protocol::messages::{
+    ApiKey, ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, FindCoordinatorRequest,
+    IncrementalAlterConfigsRequest, MetadataRequest, MetadataResponse,
+};
+use millstream_reactor::sim::KeepUnsynced;
+
+use crate::harness::{
+    Cluster, batch, call, create_topic, fetch_request, newest, produce, text, topic_name, values,
+};
+
+fn topic(name: &str) -> CreatableTopic {
+    CreatableTopic::default()
+        .with_name(topic_name(name))
+        .with_num_partitions(1)
+        .with_replication_factor(1)
+}
+
+/// The codes of creating these topics in one request.
+async fn create(connection: &Connection, topics: &[CreatableTopic], validate: bool) -> Vec<i16> {
+    let request = CreateTopicsRequest::default()
+        .with_topics(topics.to_vec())
+        .with_timeout_ms(10_000)
+        .with_validate_only(validate);
+    let answer = call(connection, newest(ApiKey::CreateTopics), &request).await;
+    topics
+        .iter()
+        .map(|asked| {
+            let result = answer.topics.iter().find(|topic| topic.name == asked.name);
+            result.expect("each topic is answered").error_code
+        })
+        .collect()
+}
+
+async fn metadata(connection: &Connection, version: i16, names: Option<&[&str]>) -> MetadataResponse {
+    let topics = names.map(|names| {
+        let topic = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+        names.iter().map(topic).collect()
+    });
+    let request = MetadataRequest::default()
+        .with_topics(topics)
+        .with_allow_auto_topic_creation(version < 4);
+    call(connection, version, &request).await
+}
+
+#[test]
+fn topics_that_cannot_be_are_refused_with_kafkas_codes() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        create_topic(&connection, "there", 1, &[]).await;
+        create_topic(&connection, "with.dot", 1, &[]).await;
+        let assigned = |name: &str, brokers: &[&[i32]]| {
+            let assignments = brokers.iter().enumerate().map(|(index, brokers)| {
+                let brokers = brokers.iter().map(|id| BrokerId(*id)).collect();
+                CreatableReplicaAssignment::default()
+                    .with_partition_index(i32::try_from(index).expect("few"))
+                    .with_broker_ids(brokers)
+            });
+            topic(name)
+                .with_num_partitions(-1)
+                .with_replication_factor(-1)
+                .with_assignments(assignments.collect())
+        };
+        let configured = |name: &str, key: &str, value: &str| {
+            let config =
+                CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)));
+            topic(name).with_configs(vec![config])
+        };
+        let refused = [
+            (topic("there"), ErrorCode::TopicAlreadyExists),
+            (topic("with_dot"), ErrorCode::InvalidTopicException),
+            (topic(".."), ErrorCode::InvalidTopicException),
+            (topic("a/b"), ErrorCode::InvalidTopicException),
+            (topic(&"x".repeat(250)), ErrorCode::InvalidTopicException),
+            (topic("p0").with_num_partitions(0), ErrorCode::InvalidPartitions),
+            (topic("p-2").with_num_partitions(-2), ErrorCode::InvalidPartitions),
+            (topic("r0").with_replication_factor(0), ErrorCode::InvalidReplicationFactor),
+            (topic("r2").with_replication_factor(2), ErrorCode::InvalidReplicationFactor),
+            (assigned("other-broker", &[&[2]]), ErrorCode::InvalidReplicaAssignment),
+            (assigned("twice", &[&[1, 1]]), ErrorCode::InvalidReplicaAssignment),
+            (
+                assigned("both", &[&[1]]).with_num_partitions(1),
+                ErrorCode::InvalidRequest,
+            ),
+            (configured("key", "no.such.key", "1"), ErrorCode::InvalidConfig),
+            (configured("value", "retention.ms", "soon"), ErrorCode::InvalidConfig),
+        ];
+        let topics: Vec<_> = refused.iter().map(|(topic, _)| topic.clone()).collect();
+        let codes = create(&connection, &topics, false).await;
+        for ((topic, wanted), code) in refused.iter().zip(codes) {
+            assert_eq!(code, wanted.code(), "{:?}", topic.name);
+        }
+        let good = [assigned("assigned", &[&[1], &[1]])];
+        assert_eq!(create(&connection, &good, false).await, [0]);
+        let twice = [topic("same"), topic("same")];
+        let wanted = ErrorCode::InvalidRequest.code();
+        assert_eq!(create(&connection, &twice, false).await, [wanted; 2]);
+    });
+}
+
+#[test]
+fn a_topic_that_is_only_validated_is_not_made() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        assert_eq!(create(&connection, &[topic("t")], true).await, [0]);
+        let code = metadata(&connection, 12, Some(&["t"])).await.topics[0].error_code;
+        assert_eq!(code, ErrorCode::UnknownTopicOrPartition.code());
+    });
+}
+
+#[test]
+fn a_new_topic_is_served_by_every_shard_at_once() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        for round in 0..20 {
+            let name = format!("t{round}");
+            create_topic(&connection, &name, 7, &[]).await;
+            for partition in 0..7 {
+                let kept = produce(&connection, &name, partition, batch(&["a"])).await;
+                assert_eq!(kept.error_code, 0, "partition {partition} in round {round}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_topic_made_on_demand_is_there_when_asked_for_again() {
+    let cluster = Cluster::new(&[("num.partitions", "3")]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        // From version 4 the request says whether it may.
+        let answer = metadata(&connection, 12, Some(&["forbidden"])).await;
+        assert_eq!(answer.topics[0].error_code, ErrorCode::UnknownTopicOrPartition.code());
+        let first = metadata(&connection, 3, Some(&["wanted"])).await;
+        assert_eq!(first.topics[0].error_code, ErrorCode::UnknownTopicOrPartition.code());
+        let answer = loop {
+            let answer = metadata(&connection, 3, Some(&["wanted"])).await;
+            if answer.topics[0].error_code == 0 {
+                break answer;
+            }
+        };
+        assert_eq!(answer.topics[0].partitions.len(), 3);
+        let all = metadata(&connection, 12, None).await;
+        let names: Vec<_> = all.topics.iter().flat_map(|topic| &topic.name).collect();
+        assert_eq!(names, [&topic_name("wanted")], "the forbidden one was never made");
+        // Produce does not make topics.
+        let refused = produce(&connection, "other", 0, batch(&["a"])).await;
+        assert_eq!(refused.error_code, ErrorCode::UnknownTopicOrPartition.code());
+        let invalid = metadata(&connection, 3, Some(&["a/b"])).await;
+        assert_eq!(invalid.topics[0].error_code, ErrorCode::InvalidTopicException.code());
+    });
+}
+
+#[test]
+fn a_topic_made_again_has_another_id_and_none_of_the_old_records() {
+    let mut cluster = Cluster::new(&[]);
+    let old = cluster.run(async |client| {
+        let connection = client.connect().await;
+        let old = create_topic(&connection, "t", 2, &[]).await;
+        produce(&connection, "t", 0, batch(&["old"])).await;
+        let request = DeleteTopicsRequest::default()
+            .with_topics(vec![DeleteTopicState::default().with_name(None).with_topic_id(old)])
+            .with_timeout_ms(10_000);
+        let answer = call(&connection, newest(ApiKey::DeleteTopics), &request).await;
+        assert_eq!(answer.responses[0].error_code, 0);
+        let again = call(&connection, newest(ApiKey::DeleteTopics), &request).await;
+        assert_eq!(again.responses[0].error_code, ErrorCode::UnknownTopicId.code());
+        let new = create_topic(&connection, "t", 2, &[]).await;
+        assert_ne!(old, new);
+        let answer = call(&connection, 12, &fetch_request("t", 0, 0)).await;
+        assert_eq!(values(&answer), []);
+        let mut by_id = fetch_request("", 0, 0);
+        by_id.topics[0].topic_id = old;
+        let answer = call(&connection, newest(ApiKey::Fetch), &by_id).await;
+        let code = answer.responses[0].partitions[0].error_code;
+        assert_eq!(code, ErrorCode::UnknownTopicId.code());
+        produce(&connection, "t", 0, batch(&["new"])).await;
+        old
+    });
+    cluster.crash_and_restart(KeepUnsynced::Random);
+    cluster.run(async move |client| {
+        let connection = client.connect().await;
+        let answer = call(&connection, 12, &fetch_request("t", 0, 0)).await;
+        assert_eq!(values(&answer), [(0, "new".to_owned())]);
+        let topics = metadata(&connection, 12, Some(&["t"])).await.topics;
+        assert_ne!(topics[0].topic_id, old);
+    });
+}
+
+#[test]
+fn deleting_can_be_switched_off() {
+    let cluster = Cluster::new(&[("delete.topic.enable", "false")]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        create_topic(&connection, "t", 1, &[]).await;
+        let request = DeleteTopicsRequest::default()
+            .with_topics(vec![DeleteTopicState::default().with_name(Some(topic_name("t")))])
+            .with_timeout_ms(10_000);
+        let answer = call(&connection, newest(ApiKey::DeleteTopics), &request).await;
+        assert_eq!(answer.responses[0].error_code, ErrorCode::TopicDeletionDisabled.code());
+    });
+}
+
+async fn setting(connection: &Connection, topic: &str, name: &str) -> (Option<String>, i8) {
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(text(topic))
+        .with_configuration_keys(Some(vec![text(name)]));
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+    let answer = call(connection, newest(ApiKey::DescribeConfigs), &request).await;
+    assert_eq!(answer.results[0].error_code, 0);
+    let config = &answer.results[0].configs[0];
+    (config.value.as_ref().map(ToString::to_string), config.config_source)
+}
+
+#[test]
+fn settings_of_topics_change_and_stay_changed() {
+    let mut cluster = Cluster::new(&[("log.retention.hours", "2")]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        create_topic(&connection, "t", 1, &[]).await;
+        let (value, source) = setting(&connection, "t", "retention.ms").await;
+        assert_eq!((value.as_deref(), source), (Some("7200000"), 4), "the node's own setting");
+        let change = |operation, name: &str, value: Option<&str>| {
+            let config = AlterableConfig::default()
+                .with_name(text(name))
+                .with_config_operation(operation)
+                .with_value(value.map(text));
+            let resource = AlterConfigsResource::default()
+                .with_resource_type(2)
+                .with_resource_name(text("t"))
+                .with_configs(vec![config]);
+            IncrementalAlterConfigsRequest::default().with_resources(vec![resource])
+        };
+        let code = async |request: IncrementalAlterConfigsRequest| {
+            let answer = call(&connection, 1, &request).await;
+            answer.responses[0].error_code
+        };
+        assert_eq!(code(change(0, "max.message.bytes", Some("100"))).await, 0);
+        assert_eq!(code(change(2, "cleanup.policy", Some("compact"))).await, 0);
+        let invalid = ErrorCode::InvalidConfig.code();
+        assert_eq!(code(change(0, "max.message.bytes", Some("-1"))).await, invalid);
+        assert_eq!(code(change(0, "no.such.key", Some("1"))).await, invalid);
+        assert_eq!(code(change(9, "retention.ms", Some("1"))).await, ErrorCode::InvalidRequest.code());
+        // The change acts.
+        loop {
+            let kept = produce(&connection, "t", 0, batch(&["0123456789"; 20])).await;
+            if kept.error_code == ErrorCode::MessageTooLarge.code() {
+                break;
+            }
+        }
+    });
+    cluster.crash_and_restart(KeepUnsynced::None);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        let (value, source) = setting(&connection, "t", "max.message.bytes").await;
+        assert_eq!((value.as_deref(), source), (Some("100"), 1), "the topic's own setting");
+        let (value, _) = setting(&connection, "t", "cleanup.policy").await;
+        assert_eq!(value.as_deref(), Some("delete,compact"));
+    });
+}
+
+#[test]
+fn the_cluster_describes_itself_and_the_coordinator_is_found() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        let described = call(&connection, 0, &DescribeClusterRequest::default()).await;
+        assert_eq!(described.error_code, 0);
+        assert_eq!(described.brokers.len(), 1);
+        let all = metadata(&connection, 12, None).await;
+        assert_eq!(all.cluster_id.as_ref(), Some(&described.cluster_id));
+        assert_eq!(described.cluster_id.len(), 22);
+
+        let keys = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("a"), text("b")]);
+        let found = call(&connection, newest(ApiKey::FindCoordinator), &keys).await;
+        let nodes: Vec<_> = found.coordinators.iter().map(|c| (c.error_code, c.node_id.0)).collect();
+        assert_eq!(nodes, [(0, 1), (0, 1)]);
+        let all = metadata(&connection, 12, None).await;
+        let groups = all.topics.iter().find(|topic| topic.name == Some(topic_name("__consumer_offsets")));
+        let groups = groups.expect("made when a coordinator was first asked for");
+        assert!(groups.is_internal);
+        assert_eq!(groups.partitions.len(), 50);
+    });
+}
+
+#[test]
+fn the_versions_told_are_those_served() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        let request = ApiVersionsRequest::default()
+            .with_client_software_name(text("test"))
+            .with_client_software_version(text("1"));
+        let answer = call(&connection, 3, &request).await;
+        let told: Vec<_> =
+            answer.api_keys.iter().map(|a| (a.api_key, a.min_version, a.max_version)).collect();
+        let served: Vec<_> = millstream_protocol::api::APIS
+            .iter()
+            .map(|api| match api.key {
+                // As Kafka tells since 4.0: librdkafka takes its absence for a broker too old.
+                ApiKey::Produce => (api.id(), 0, api.max_version),
+                _ => (api.id(), api.min_version, api.max_version),
+            })
+            .collect();
+        assert_eq!(told, served);
+        let bad = request.with_client_software_name(text("not a name!"));
+        let answer = call(&connection, 3, &bad).await;
+        assert_eq!(answer.error_code, ErrorCode::InvalidRequest.code());
+    });
+}
