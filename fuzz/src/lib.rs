@@ -5,3 +5,4 @@
 pub mod metadata;
 pub mod protocol;
 pub mod raft;
+pub mod storage;
