@@ -84,7 +84,14 @@ class KafkaPython:
         self.consumer.subscribe(topics, listener=Assigned())
 
     def take(self):
-        polled = self.consumer.poll(timeout_ms=50)
+        # Returns with the first records. A join that outlasts the call is lost: kafka-python then
+        # believes it is in the group, and fetches nothing.
+        try:
+            polled = self.consumer.poll(timeout_ms=3000)
+        except KafkaError:
+            # Nobody listens: it says so instead of waiting.
+            time.sleep(0.05)
+            return []
         return [(each.topic, each.partition, each.offset)
                 for batch in polled.values() for each in batch]
 
