@@ -44,5 +44,9 @@ impl From<ClientError> for Failure {
 
 /// Fails if the broker has refused.
 pub fn accepted(what: &'static str, code: i16) -> Result<(), Failure> {
-    if code == 0 { Ok(()) } else { Err(Failure::Refused { what, code }) }
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(Failure::Refused { what, code })
+    }
 }

@@ -26,5 +26,8 @@ pub async fn wait(reactor: &Reactor, address: SocketAddr, within: Duration) -> R
         }
         reactor.sleep(PAUSE).await;
     }
-    Err(Failure::Late { what: "an answer to Metadata", within })
+    Err(Failure::Late {
+        what: "an answer to Metadata",
+        within,
+    })
 }

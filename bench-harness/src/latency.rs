@@ -105,9 +105,13 @@ async fn create_topic(connection: &Connection, options: &Options) -> Result<(), 
         .with_name(name(options))
         .with_num_partitions(1)
         .with_replication_factor(1);
-    let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+    let request = CreateTopicsRequest::default()
+        .with_topics(vec![topic])
+        .with_timeout_ms(30_000);
     let timeout = connection.request_timeout();
-    let answer = connection.call_version(&request, CREATE_TOPICS_VERSION, timeout).await?;
+    let answer = connection
+        .call_version(&request, CREATE_TOPICS_VERSION, timeout)
+        .await?;
     match answer.topics[0].error_code {
         TOPIC_EXISTS => Ok(()),
         code => accepted("creating the topic", code),
@@ -122,10 +126,12 @@ async fn end_offset(connection: &Connection, options: &Options) -> Result<i64, F
         ListOffsetsPartition, ListOffsetsTopic,
     };
     let wanted = ListOffsetsPartition::default().with_timestamp(-1);
-    let topic =
-        ListOffsetsTopic::default().with_name(name(options)).with_partitions(vec![wanted]);
-    let request =
-        ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
+    let topic = ListOffsetsTopic::default()
+        .with_name(name(options))
+        .with_partitions(vec![wanted]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_topics(vec![topic]);
     let timeout = connection.request_timeout();
     let mut code = -1;
     for _ in 0..1000 {
@@ -197,19 +203,29 @@ impl Run {
             .with_topic_data(vec![topic])
     }
 
-    async fn consume(&self, connection: &Connection, first: i64) -> Result<Histogram<u64>, Failure> {
+    async fn consume(
+        &self,
+        connection: &Connection,
+        first: i64,
+    ) -> Result<Histogram<u64>, Failure> {
         let began = self.reactor.now();
-        let mut histogram = Histogram::new_with_bounds(1, LONGEST_MICROS, 3).expect("bounds in order");
+        let mut histogram =
+            Histogram::new_with_bounds(1, LONGEST_MICROS, 3).expect("bounds in order");
         let warm_up = u64::from(self.options.rate) * u64::from(self.options.warm_up);
         let (mut next, mut seen) = (first, 0);
         let mut decompressor = Decompressor::default();
         while seen < self.records() {
             if self.reactor.now() - began > self.length() + PATIENCE {
-                return Err(Failure::Late { what: "the last record", within: PATIENCE });
+                return Err(Failure::Late {
+                    what: "the last record",
+                    within: PATIENCE,
+                });
             }
             let request = self.fetch_request(next);
             let timeout = connection.request_timeout();
-            let answer = connection.call_version(&request, FETCH_VERSION, timeout).await?;
+            let answer = connection
+                .call_version(&request, FETCH_VERSION, timeout)
+                .await?;
             for offset in offsets(&answer, &mut decompressor)? {
                 if offset < next {
                     continue;
@@ -232,7 +248,9 @@ impl Run {
             .with_fetch_offset(offset)
             .with_current_leader_epoch(-1)
             .with_partition_max_bytes(1 << 20);
-        let topic = FetchTopic::default().with_topic(name(&self.options)).with_partitions(vec![wanted]);
+        let topic = FetchTopic::default()
+            .with_topic(name(&self.options))
+            .with_partitions(vec![wanted]);
         FetchRequest::default()
             .with_max_wait_ms(500)
             .with_min_bytes(1)
@@ -242,26 +260,28 @@ impl Run {
     }
 }
 
-fn check_produced(
-    answer: &millstream_protocol::messages::ProduceResponse,
-) -> Result<(), Failure> {
-    accepted("producing", answer.responses[0].partition_responses[0].error_code)
+fn check_produced(answer: &millstream_protocol::messages::ProduceResponse) -> Result<(), Failure> {
+    accepted(
+        "producing",
+        answer.responses[0].partition_responses[0].error_code,
+    )
 }
 
 /// The offsets of the records, which are decoded as a consumer would decode them.
-fn offsets(
-    answer: &FetchResponse,
-    decompressor: &mut Decompressor,
-) -> Result<Vec<i64>, Failure> {
+fn offsets(answer: &FetchResponse, decompressor: &mut Decompressor) -> Result<Vec<i64>, Failure> {
     let mut found = Vec::new();
     let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
     for partition in partitions {
         accepted("fetching", partition.error_code)?;
-        let Some(records) = &partition.records else { continue };
+        let Some(records) = &partition.records else {
+            continue;
+        };
         for batch in Batches::new(records) {
             let damaged = |cause: String| Failure::System(format!("what was fetched: {cause}"));
             let batch = batch.map_err(|cause| damaged(cause.to_string()))?;
-            batch.check_crc().map_err(|cause| damaged(cause.to_string()))?;
+            batch
+                .check_crc()
+                .map_err(|cause| damaged(cause.to_string()))?;
             let records = batch.records(decompressor, 1 << 30);
             for record in records.map_err(|cause| damaged(cause.to_string()))? {
                 found.push(record.map_err(|cause| damaged(cause.to_string()))?.offset.0);

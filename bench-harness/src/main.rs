@@ -21,7 +21,12 @@ use crate::failure::Failure;
 #[command(name = "millstream-bench", version, about)]
 struct Arguments {
     /// The broker.
-    #[arg(short = 'b', long, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
+    #[arg(
+        short = 'b',
+        long,
+        default_value = "127.0.0.1:9092",
+        value_name = "HOST:PORT"
+    )]
     bootstrap_server: String,
     #[command(subcommand)]
     command: Command,
@@ -54,10 +59,17 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let address = resolve(&arguments.bootstrap_server)?;
     probe().map_err(|lack| Failure::System(lack.to_string()))?;
-    let options = ShardOptions { name: "millstream-bench".to_owned(), ..ShardOptions::default() };
+    let options = ShardOptions {
+        name: "millstream-bench".to_owned(),
+        ..ShardOptions::default()
+    };
     let command = arguments.command;
-    let shard = start_shard(options, async move |reactor| measure(&reactor, address, command).await);
-    shard.map_err(|cause| Failure::System(cause.to_string()))?.join()
+    let shard = start_shard(options, async move |reactor| {
+        measure(&reactor, address, command).await
+    });
+    shard
+        .map_err(|cause| Failure::System(cause.to_string()))?
+        .join()
 }
 
 async fn measure(reactor: &Reactor, address: SocketAddr, command: Command) -> Result<(), Failure> {

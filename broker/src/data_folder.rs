@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use millstream_protocol::topic_id_text::format_topic_id;
 use millstream_protocol::{NodeId, TopicId};
-use millstream_reactor::{FileSystem, FileLock, Reactor};
+use millstream_reactor::{FileLock, FileSystem, Reactor};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -77,24 +77,39 @@ impl DataFolder {
             path: path.to_owned(),
             cause,
         };
-        fs.create_dir_all(path).await.map_err(|cause| io("make", path, cause))?;
-        let entries = fs.read_dir(path).await.map_err(|cause| io("read", path, cause))?;
+        fs.create_dir_all(path)
+            .await
+            .map_err(|cause| io("make", path, cause))?;
+        let entries = fs
+            .read_dir(path)
+            .await
+            .map_err(|cause| io("read", path, cause))?;
         let meta = path.join(META_PROPERTIES);
         let is_new = !entries.iter().any(|entry| entry.name == META_PROPERTIES);
         if is_new && let Some(entry) = entries.iter().find(|e| !IGNORED.contains(&e.name.as_str()))
         {
-            let what = format!("has no {META_PROPERTIES} and is not empty (it has {})", entry.name);
-            return Err(DataFolderError::Foreign { path: path.to_owned(), what });
+            let what = format!(
+                "has no {META_PROPERTIES} and is not empty (it has {})",
+                entry.name
+            );
+            return Err(DataFolderError::Foreign {
+                path: path.to_owned(),
+                what,
+            });
         }
         let lock = match fs.lock(&path.join(LOCK)).await {
             Ok(lock) => lock,
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
-                return Err(DataFolderError::Locked { path: path.to_owned() });
+                return Err(DataFolderError::Locked {
+                    path: path.to_owned(),
+                });
             }
             Err(cause) => return Err(io("lock", path, cause)),
         };
         let cluster_id = if is_new {
-            sync_ancestors(&fs, path).await.map_err(|cause| io("flush the folder of", path, cause))?;
+            sync_ancestors(&fs, path)
+                .await
+                .map_err(|cause| io("flush the folder of", path, cause))?;
             let cluster_id = random_id(reactor);
             let text = format!(
                 "version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={}\n\
@@ -106,7 +121,10 @@ impl DataFolder {
                 .map_err(|cause| io("write", &meta, cause))?;
             cluster_id
         } else {
-            let text = fs.read(&meta).await.map_err(|cause| io("read", &meta, cause))?;
+            let text = fs
+                .read(&meta)
+                .await
+                .map_err(|cause| io("read", &meta, cause))?;
             owner(&text, node_id).map_err(|what| DataFolderError::Foreign {
                 path: path.to_owned(),
                 what,
@@ -121,7 +139,12 @@ fn owner(text: &[u8], node_id: NodeId) -> Result<String, String> {
     let damaged = |why: &str| format!("has a {META_PROPERTIES} that cannot be read ({why})");
     let text = std::str::from_utf8(text).map_err(|_| damaged("it is not UTF-8"))?;
     let pairs = parse_properties(text).map_err(|error| damaged(&error.to_string()))?;
-    let value = |key: &str| pairs.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
+    let value = |key: &str| {
+        pairs
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, value)| value.as_str())
+    };
     match value("millstream.format") {
         Some(FORMAT) => {}
         Some(other) => return Err(format!("has format {other}, which a newer version wrote")),
@@ -134,16 +157,24 @@ fn owner(text: &[u8], node_id: NodeId) -> Result<String, String> {
         Some(found) if found == own => {}
         found => {
             let found = found.unwrap_or("none");
-            return Err(format!("belongs to node.id {found}, and this is node.id {own}"));
+            return Err(format!(
+                "belongs to node.id {found}, and this is node.id {own}"
+            ));
         }
     }
-    value("cluster.id").map(str::to_owned).ok_or_else(|| damaged("it has no cluster.id"))
+    value("cluster.id")
+        .map(str::to_owned)
+        .ok_or_else(|| damaged("it has no cluster.id"))
 }
 
 /// Makes the folder's name durable, and those of the folders it is in: some may be new.
 async fn sync_ancestors(fs: &FileSystem, path: &Path) -> io::Result<()> {
     for folder in path.ancestors().skip(1) {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
         match fs.sync_dir(folder).await {
             // A folder that we may not read is not one that we made.
             Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {}
@@ -156,7 +187,9 @@ async fn sync_ancestors(fs: &FileSystem, path: &Path) -> io::Result<()> {
 /// An id as Kafka writes them: 16 random bytes in base 64.
 fn random_id(reactor: &Reactor) -> String {
     let id = Uuid::from_u64_pair(reactor.random_u64(), reactor.random_u64());
-    format_topic_id(TopicId(uuid::Builder::from_random_bytes(*id.as_bytes()).into_uuid()))
+    format_topic_id(TopicId(
+        uuid::Builder::from_random_bytes(*id.as_bytes()).into_uuid(),
+    ))
 }
 
 #[cfg(test)]
@@ -168,20 +201,28 @@ mod tests {
         let simulation = Simulation::new(SimulationOptions::default());
         let node = simulation.add_node("node");
         let reactor = node.reactor();
-        let files: Vec<_> =
-            prepare.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
+        let files: Vec<_> = prepare
+            .iter()
+            .map(|(name, text)| (name.to_string(), text.to_string()))
+            .collect();
         simulation.block_on(async move {
             let path = Path::new("/data");
             reactor.fs().create_dir_all(path).await.expect("made");
             for (name, text) in files {
-                reactor.fs().write_atomic(&path.join(name), text.into()).await.expect("written");
+                reactor
+                    .fs()
+                    .write_atomic(&path.join(name), text.into())
+                    .await
+                    .expect("written");
             }
             let first = DataFolder::open(&reactor, path, NodeId(1)).await;
             let first = first.map_err(|error| error.to_string())?;
             let second = DataFolder::open(&reactor, path, NodeId(1)).await;
             assert!(matches!(second, Err(DataFolderError::Locked { .. })));
             drop(first.lock);
-            let again = DataFolder::open(&reactor, path, NodeId(1)).await.expect("it is free");
+            let again = DataFolder::open(&reactor, path, NodeId(1))
+                .await
+                .expect("it is free");
             assert_eq!(again.cluster_id, first.cluster_id);
             Ok(again.cluster_id)
         })
@@ -197,9 +238,15 @@ mod tests {
     fn a_folder_of_somebody_else_is_refused() {
         for (files, words) in [
             (&[("photo.jpg", "")][..], "photo.jpg"),
-            (&[("meta.properties", "version=1\nnode.id=1\ncluster.id=x\n")], "Apache Kafka"),
             (
-                &[("meta.properties", "node.id=7\ncluster.id=x\nmillstream.format=1\n")],
+                &[("meta.properties", "version=1\nnode.id=1\ncluster.id=x\n")],
+                "Apache Kafka",
+            ),
+            (
+                &[(
+                    "meta.properties",
+                    "node.id=7\ncluster.id=x\nmillstream.format=1\n",
+                )],
                 "node.id 7",
             ),
             (&[("meta.properties", "millstream.format=2\n")], "newer"),

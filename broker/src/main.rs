@@ -73,16 +73,24 @@ fn run(options: &Options, started: Instant) -> Result<(), Failure> {
     // From here on a node that is told to stop closes its data folder properly.
     catch_terminate_signals().map_err(|cause| format!("cannot watch for signals: {cause}"))?;
     let cpus = affinity()?;
-    let shards = if config.shards == 0 { cpus.len() } else { config.shards };
+    let shards = if config.shards == 0 {
+        cpus.len()
+    } else {
+        config.shards
+    };
     let config = Arc::new(config);
     let node = Node::new(config.clone(), shards, listeners.clone(), random_uuid());
 
     let controller = node.controller;
-    let controller = spawn("controller".into(), None, move |reactor| controller.run(reactor))?;
+    let controller = spawn("controller".into(), None, move |reactor| {
+        controller.run(reactor)
+    })?;
     let mut threads = Vec::with_capacity(shards);
     for (id, shard) in node.shards.into_iter().enumerate() {
         let cpu = (shards <= cpus.len()).then(|| cpus[id]);
-        threads.push(spawn(format!("shard-{id}"), cpu, move |reactor| shard.run(reactor))?);
+        threads.push(spawn(format!("shard-{id}"), cpu, move |reactor| {
+            shard.run(reactor)
+        })?);
     }
     let mut supervisor = node.supervisor;
     block_on(supervisor.start()).map_err(|error| error.to_string())?;
@@ -90,7 +98,9 @@ fn run(options: &Options, started: Instant) -> Result<(), Failure> {
 
     block_on(supervisor.finish()).map_err(|error| error.to_string())?;
     threads.into_iter().for_each(ShardHandle::join);
-    controller.join().map_err(|error: NodeError| error.to_string())?;
+    controller
+        .join()
+        .map_err(|error: NodeError| error.to_string())?;
     info!("stopped");
     Ok(())
 }
@@ -101,7 +111,11 @@ where
     F: FnOnce(millstream_reactor::Reactor) -> Main + Send + 'static,
     Main: Future<Output = T> + 'static,
 {
-    let options = ShardOptions { name: name.clone(), cpu, ..ShardOptions::default() };
+    let options = ShardOptions {
+        name: name.clone(),
+        cpu,
+        ..ShardOptions::default()
+    };
     start_shard(options, main).map_err(|cause| format!("cannot start the thread {name}: {cause}"))
 }
 
@@ -115,7 +129,9 @@ fn read_config(options: &Options) -> Result<BrokerConfig, Failure> {
             .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     for pair in &options.settings {
-        settings.take_pair(pair).map_err(|error| format!("--set {pair}: {error}"))?;
+        settings
+            .take_pair(pair)
+            .map_err(|error| format!("--set {pair}: {error}"))?;
     }
     let config = BrokerConfig::new(settings).map_err(|error| error.to_string())?;
     for notice in config.settings.notices() {
@@ -134,7 +150,10 @@ fn check_direct_io(config: &BrokerConfig, allow_buffered: bool) -> Result<bool, 
     match (supported, allow_buffered) {
         (true, _) => Ok(true),
         (false, true) => {
-            warn!("{} has no O_DIRECT: records go through the page cache", dir.display());
+            warn!(
+                "{} has no O_DIRECT: records go through the page cache",
+                dir.display()
+            );
             Ok(false)
         }
         (false, false) => Err(format!(
@@ -151,7 +170,11 @@ fn bind(config: &BrokerConfig) -> Result<(Vec<BoundListener>, Vec<PortReservatio
     for (listener, advertised) in config.listeners.iter().zip(&config.advertised) {
         let (address, reservation) = reserve(listener)?;
         reservations.push(reservation);
-        let told_port = if advertised.port == 0 { address.port() } else { advertised.port };
+        let told_port = if advertised.port == 0 {
+            address.port()
+        } else {
+            advertised.port
+        };
         bound.push(BoundListener {
             name: listener.name.clone(),
             address,
@@ -191,9 +214,7 @@ fn reserve_when_free(address: SocketAddr) -> io::Result<(SocketAddr, PortReserva
     let deadline = Instant::now() + PORT_WAIT;
     loop {
         match reserve_port(address) {
-            Err(cause)
-                if cause.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline =>
-            {
+            Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
                 thread::sleep(Duration::from_millis(5));
             }
             reserved => return reserved,
@@ -211,7 +232,9 @@ fn host_name() -> String {
 /// The cores that the process may run on.
 fn affinity() -> Result<Vec<usize>, Failure> {
     let set = sched_getaffinity(Pid::from_raw(0)).map_err(|cause| format!("no cores: {cause}"))?;
-    Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
+    Ok((0..CpuSet::count())
+        .filter(|cpu| set.is_set(*cpu).unwrap_or(false))
+        .collect())
 }
 
 fn random_uuid() -> uuid::Uuid {
@@ -220,12 +243,18 @@ fn random_uuid() -> uuid::Uuid {
 
 fn announce(config: &BrokerConfig, listeners: &[BoundListener], shards: usize, started: Instant) {
     let took = started.elapsed().as_millis();
-    println!("millstreamd {} is ready after {took} ms", env!("CARGO_PKG_VERSION"));
+    println!(
+        "millstreamd {} is ready after {took} ms",
+        env!("CARGO_PKG_VERSION")
+    );
     for listener in listeners {
         println!("  listening on {} ({})", listener.address, listener.name);
     }
     println!("  data in {}", config.log_dir.display());
-    println!("  {shards} shards, durability={}", config.settings.text("durability"));
+    println!(
+        "  {shards} shards, durability={}",
+        config.settings.text("durability")
+    );
     if let Some(listener) = listeners.first() {
         let address = (listener.advertised_host.as_str(), listener.advertised_port);
         println!(

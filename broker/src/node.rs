@@ -209,15 +209,27 @@ impl Node {
                 close,
             });
         }
-        let controller = ControllerStart { config, inbox, publications, ready: ready_sender, closed };
-        Node { controller, shards: parts, supervisor }
+        let controller = ControllerStart {
+            config,
+            inbox,
+            publications,
+            ready: ready_sender,
+            closed,
+        };
+        Node {
+            controller,
+            shards: parts,
+            supervisor,
+        }
     }
 }
 
 impl Supervisor {
     /// Brings the node up; when this returns, it listens.
     pub async fn start(&mut self) -> Result<(), NodeError> {
-        let ready = (&mut self.ready).await.map_err(|_| NodeError::PartStopped)??;
+        let ready = (&mut self.ready)
+            .await
+            .map_err(|_| NodeError::PartStopped)??;
         for start in self.starts.drain(..) {
             let _ = start.send(ready.start.clone());
         }
@@ -242,7 +254,9 @@ impl Supervisor {
         // The epoch is the place of the registration in the metadata log; the image that the
         // shards have reached is at least that far when they listen.
         let caught_up = u64::try_from(epoch).unwrap_or(0);
-        controller.heartbeat(node_id, epoch, caught_up, false).await?;
+        controller
+            .heartbeat(node_id, epoch, caught_up, false)
+            .await?;
         self.broker_epoch = epoch;
         for listen in self.listens.drain(..) {
             let _ = listen.send(());
@@ -270,7 +284,10 @@ impl Supervisor {
                 None => return Err(NodeError::PartStopped),
             }
         }
-        let closed = Closed { shards, broker_epoch: self.broker_epoch };
+        let closed = Closed {
+            shards,
+            broker_epoch: self.broker_epoch,
+        };
         self.closed.send(closed).map_err(|_| NodeError::PartStopped)
     }
 
@@ -311,7 +328,9 @@ impl ControllerStart {
             }
         };
         let settings = controller_settings(&config, &folder.cluster_id);
-        let rules = Box::new(TopicRules { config: config.clone() });
+        let rules = Box::new(TopicRules {
+            config: config.clone(),
+        });
         let cluster_id = folder.cluster_id.clone();
         let found = start.clone();
         let _ = self.ready.send(Ok(Ready { cluster_id, start }));
@@ -325,7 +344,11 @@ impl ControllerStart {
             self.publications,
         )
         .await?;
-        if let Ok(Closed { shards, broker_epoch }) = self.closed.await {
+        if let Ok(Closed {
+            shards,
+            broker_epoch,
+        }) = self.closed.await
+        {
             finish_clean_shutdown(&reactor, &config.log_dir, &found, &shards, broker_epoch).await?;
         }
         drop(folder.lock);
@@ -348,7 +371,9 @@ fn controller_settings(config: &BrokerConfig, cluster_id: &str) -> ControllerSet
         config.offsets_topic_replication_factor,
         config.settings.number("offsets.topic.segment.bytes"),
     );
-    let features = SUPPORTED_FEATURES.iter().map(|(name, _, max)| ((*name).to_owned(), *max));
+    let features = SUPPORTED_FEATURES
+        .iter()
+        .map(|(name, _, max)| ((*name).to_owned(), *max));
     ControllerSettings {
         node_id: config.node_id,
         voters: vec![config.node_id],
@@ -422,7 +447,10 @@ impl ShardStart {
             let shard = shard.clone();
             accepting.push(reactor.spawn(TaskQueue::Requests, async move {
                 let handler = |peer, _| {
-                    let connection = Connection { listener: name.clone(), peer };
+                    let connection = Connection {
+                        listener: name.clone(),
+                        peer,
+                    };
                     ConnectionHandler::new(shard.clone(), connection)
                 };
                 acceptor.run(socket, handler).await;

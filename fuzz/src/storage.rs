@@ -23,7 +23,10 @@ const FILES: [&str; 10] = [
 ];
 macro_rules! fixture {
     ($name:literal) => {
-        include_bytes!(concat!("../../storage/tests/fixtures/millstream-0.1/clean/t-0/", $name))
+        include_bytes!(concat!(
+            "../../storage/tests/fixtures/millstream-0.1/clean/t-0/",
+            $name
+        ))
     };
 }
 
@@ -44,7 +47,9 @@ const GOOD: [&[u8]; 10] = [
 
 /// The input: which file, and what is in it. Whether the log opened and could be read to its end.
 pub fn partition_folder(data: &[u8]) -> bool {
-    let Some((choice, content)) = data.split_first() else { return false };
+    let Some((choice, content)) = data.split_first() else {
+        return false;
+    };
     let chosen = usize::from(*choice) % FILES.len();
     let simulation = Simulation::with_seed(1);
     let node = simulation.add_node("node");
@@ -55,7 +60,9 @@ pub fn partition_folder(data: &[u8]) -> bool {
     }
     let reactor = node.reactor();
     let life = async move {
-        let Ok(start) = StartState::take(&reactor, Path::new(ROOT)).await else { return false };
+        let Ok(start) = StartState::take(&reactor, Path::new(ROOT)).await else {
+            return false;
+        };
         let store = ShardStore::new(reactor.clone(), StoreConfig::new(ROOT, 0), start);
         // The fixture's.
         let id = TopicId(uuid::Uuid::from_u128(1));
@@ -65,7 +72,9 @@ pub fn partition_folder(data: &[u8]) -> bool {
         let mut next = log.log_start_offset();
         let end = log.log_end_offset();
         while next < end {
-            let Ok(plan) = log.read(next, 1 << 20, end, true).await else { break };
+            let Ok(plan) = log.read(next, 1 << 20, end, true).await else {
+                break;
+            };
             let Some(after) = plan.next_offset else { break };
             assert!(after > next, "a read at {next} ends at {after}");
             if plan.load(&reactor).await.is_err() {
@@ -76,7 +85,12 @@ pub fn partition_folder(data: &[u8]) -> bool {
         // Errors are answers here.
         let _ = log.offset_for_timestamp(1_700_000_000_000, end).await;
         let _ = log.max_timestamp_offset(end).await;
-        let _ = log.append(&batch(), LeaderEpoch(9), AppendOrigin::Client, 1_700_000_000_000);
+        let _ = log.append(
+            &batch(),
+            LeaderEpoch(9),
+            AppendOrigin::Client,
+            1_700_000_000_000,
+        );
         store.close().await;
         next == end
     };

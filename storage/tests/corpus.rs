@@ -14,8 +14,14 @@ fn partition_folders() {
         let data = std::fs::read(&path).expect("the input can be read");
         println!("{}", path.display());
         let read = storage::partition_folder(&data);
-        let whole = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("whole"));
-        assert!(read || !whole, "{} is whole and cannot be read", path.display());
+        let whole = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("whole"));
+        assert!(
+            read || !whole,
+            "{} is whole and cannot be read",
+            path.display()
+        );
         count += 1;
     }
     assert!(count > 0, "{} is empty", folder.display());

@@ -67,7 +67,10 @@ impl BrokerConfig {
             .map(str::to_ascii_uppercase)
             .collect();
         let for_clients = |endpoints: Vec<Endpoint>| -> Vec<Endpoint> {
-            endpoints.into_iter().filter(|e| !controller.contains(&e.name)).collect()
+            endpoints
+                .into_iter()
+                .filter(|e| !controller.contains(&e.name))
+                .collect()
         };
         let listeners = for_clients(
             Endpoint::parse_list("listeners", settings.text("listeners")).map_err(invalid)?,
@@ -82,14 +85,20 @@ impl BrokerConfig {
                 for_clients(Endpoint::parse_list("advertised.listeners", value).map_err(invalid)?)
             }
         };
-        if let Some(stray) = told.iter().find(|t| listeners.iter().all(|l| l.name != t.name)) {
+        if let Some(stray) = told
+            .iter()
+            .find(|t| listeners.iter().all(|l| l.name != t.name))
+        {
             let name = &stray.name;
             return Err(invalid(format!(
                 "`advertised.listeners` names {name}, which `listeners` does not have; add it \
                  there or remove it"
             )));
         }
-        if let Some(wild) = told.iter().find(|t| matches!(t.host.as_str(), "0.0.0.0" | "::")) {
+        if let Some(wild) = told
+            .iter()
+            .find(|t| matches!(t.host.as_str(), "0.0.0.0" | "::"))
+        {
             return Err(invalid(format!(
                 "`advertised.listeners` has {} for {}, which no client can connect to; name an \
                  address or host",
@@ -103,8 +112,12 @@ impl BrokerConfig {
                 own.cloned().unwrap_or_else(|| listener.clone())
             })
             .collect();
-        let dirs: Vec<&str> =
-            list(settings.given("log.dirs").unwrap_or(settings.text("log.dir"))).collect();
+        let dirs: Vec<&str> = list(
+            settings
+                .given("log.dirs")
+                .unwrap_or(settings.text("log.dir")),
+        )
+        .collect();
         let &[log_dir] = dirs.as_slice() else {
             return Err(invalid(format!(
                 "`log.dirs` names {} folders; one is served, name one",
@@ -117,11 +130,12 @@ impl BrokerConfig {
                 "`process.roles` lacks broker; this node is always broker and controller".into(),
             ));
         }
-        let node_id = settings.given("node.id").or(settings.given("broker.id")).unwrap_or("1");
+        let node_id = settings
+            .given("node.id")
+            .or(settings.given("broker.id"))
+            .unwrap_or("1");
         let idle: i64 = settings.number("connections.max.idle.ms");
-        let size = |name: &str| {
-            usize::try_from(settings.number::<i64>(name)).unwrap_or(usize::MAX)
-        };
+        let size = |name: &str| usize::try_from(settings.number::<i64>(name)).unwrap_or(usize::MAX);
         Ok(BrokerConfig {
             node_id: NodeId(node_id.trim().parse().map_err(|_| {
                 SettingsError::Invalid(format!("Invalid value {node_id} for configuration node.id"))
@@ -213,7 +227,10 @@ mod tests {
         let config = config(&[]).expect("the defaults are valid");
         assert_eq!(config.node_id, NodeId(1));
         assert_eq!(config.listeners, config.advertised);
-        assert_eq!((config.listeners[0].host.as_str(), config.listeners[0].port), ("127.0.0.1", 9092));
+        assert_eq!(
+            (config.listeners[0].host.as_str(), config.listeners[0].port),
+            ("127.0.0.1", 9092)
+        );
     }
 
     #[test]

@@ -33,7 +33,9 @@ impl Endpoint {
             endpoints.push(endpoint);
         }
         if endpoints.is_empty() {
-            return Err(format!("Invalid value {value} for configuration {key}: it is empty"));
+            return Err(format!(
+                "Invalid value {value} for configuration {key}: it is empty"
+            ));
         }
         Ok(endpoints)
     }
@@ -46,9 +48,15 @@ impl Endpoint {
             None => host,
         };
         let valid = !name.is_empty()
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         let port = port.parse().ok()?;
-        valid.then(|| Endpoint { name: name.to_ascii_uppercase(), host: host.into(), port })
+        valid.then(|| Endpoint {
+            name: name.to_ascii_uppercase(),
+            host: host.into(),
+            port,
+        })
     }
 }
 
@@ -60,11 +68,25 @@ mod tests {
     fn addresses_are_read_and_errors_name_the_item() {
         let endpoints = Endpoint::parse_list("listeners", "plaintext://:9092,IN://[::1]:0");
         let expected = [
-            Endpoint { name: "PLAINTEXT".into(), host: String::new(), port: 9092 },
-            Endpoint { name: "IN".into(), host: "::1".into(), port: 0 },
+            Endpoint {
+                name: "PLAINTEXT".into(),
+                host: String::new(),
+                port: 9092,
+            },
+            Endpoint {
+                name: "IN".into(),
+                host: "::1".into(),
+                port: 0,
+            },
         ];
         assert_eq!(endpoints.as_deref(), Ok(&expected[..]));
-        for wrong in ["localhost:9092", "A://x:70000", "A://x:1,A://x:2", "", "://x:1"] {
+        for wrong in [
+            "localhost:9092",
+            "A://x:70000",
+            "A://x:1,A://x:2",
+            "",
+            "://x:1",
+        ] {
             let error = Endpoint::parse_list("listeners", wrong).expect_err(wrong);
             assert!(error.contains("listeners"), "{error}");
         }

@@ -33,7 +33,10 @@ pub fn parse_properties(text: &str) -> Result<Vec<(String, String)>, PropertiesE
                 None => break,
             }
         }
-        let error = |problem: &str| PropertiesError { line: index + 1, problem: problem.into() };
+        let error = |problem: &str| PropertiesError {
+            line: index + 1,
+            problem: problem.into(),
+        };
         let (key, value) = split(&logical);
         let key = unescape(key).ok_or_else(|| error("a broken \\u escape in the key"))?;
         if key.is_empty() {
@@ -83,7 +86,9 @@ fn unescape(text: &str) -> Option<String> {
             Some('f') => result.push('\u{c}'),
             Some('u') => {
                 let digits: String = chars.by_ref().take(4).collect();
-                let code = u32::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4)?;
+                let code = u32::from_str_radix(&digits, 16)
+                    .ok()
+                    .filter(|_| digits.len() == 4)?;
                 result.push(char::from_u32(code)?);
             }
             Some(other) => result.push(other),
@@ -100,16 +105,27 @@ mod tests {
     #[test]
     fn the_forms_of_the_format() {
         let text = "# comment\n! too\n\na=1\n b : two \\\n  lines\nc three\nd\ne\\=f=\\u0041\\n";
-        let expected = [("a", "1"), ("b", "two lines"), ("c", "three"), ("d", ""), ("e=f", "A")];
-        let expected: Vec<_> =
-            expected.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let expected = [
+            ("a", "1"),
+            ("b", "two lines"),
+            ("c", "three"),
+            ("d", ""),
+            ("e=f", "A"),
+        ];
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect();
         assert_eq!(parse_properties(text), Ok(expected));
     }
 
     #[test]
     fn errors_name_the_line() {
         let error = parse_properties("a=1\nb=\\u00g0").expect_err("the escape is broken");
-        assert_eq!(error.to_string(), "line 2: a broken \\u escape in the value");
+        assert_eq!(
+            error.to_string(),
+            "line 2: a broken \\u escape in the value"
+        );
         assert_eq!(parse_properties("=x").expect_err("no key").line, 1);
     }
 }

@@ -23,9 +23,9 @@ impl ConfigRules for TopicRules {
         configs: &BTreeMap<String, String>,
     ) -> Result<(), String> {
         match resource.resource_type {
-            ResourceType::Topic => {
-                configs.iter().try_for_each(|(name, value)| check_topic_override(name, value))
-            }
+            ResourceType::Topic => configs
+                .iter()
+                .try_for_each(|(name, value)| check_topic_override(name, value)),
             _ => Err(format!("the settings of {resource} cannot be changed")),
         }
     }
@@ -38,7 +38,11 @@ impl ConfigRules for TopicRules {
 
     fn default_value(&self, resource_type: ResourceType, key: &str) -> Option<String> {
         match resource_type {
-            ResourceType::Topic => self.config.settings.topic_default(key).map(|(value, _)| value),
+            ResourceType::Topic => self
+                .config
+                .settings
+                .topic_default(key)
+                .map(|(value, _)| value),
             _ => None,
         }
     }

@@ -55,8 +55,9 @@ impl Settings {
 
     /// Takes a `key=value` argument.
     pub fn take_pair(&mut self, pair: &str) -> Result<(), SettingsError> {
-        let (name, value) =
-            pair.split_once('=').ok_or_else(|| SettingsError::NotAPair(pair.into()))?;
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| SettingsError::NotAPair(pair.into()))?;
         self.set(name.trim(), value.trim())
     }
 
@@ -65,16 +66,22 @@ impl Settings {
         let Some(key) = broker_key(name) else {
             return Err(unknown(name));
         };
-        key.kind.check(name, value).map_err(SettingsError::Invalid)?;
+        key.kind
+            .check(name, value)
+            .map_err(SettingsError::Invalid)?;
         match key.status {
             Status::Works => {}
             Status::Accepted if key.default == Some(value) => {}
             Status::Accepted => {
-                self.notices.push(format!("`{name}` has no effect: {}", key.text));
+                self.notices
+                    .push(format!("`{name}` has no effect: {}", key.text));
             }
             Status::Refused if key.default.unwrap_or("").eq_ignore_ascii_case(value) => {}
             Status::Refused => {
-                return Err(SettingsError::Refused { name: name.into(), reason: key.text });
+                return Err(SettingsError::Refused {
+                    name: name.into(),
+                    reason: key.text,
+                });
             }
         }
         self.given.insert(key.name, value.to_owned());
@@ -106,14 +113,16 @@ impl Settings {
 
     /// The value of a key that has a default.
     pub fn text(&self, name: &str) -> &str {
-        self.value(name).unwrap_or_else(|| panic!("`{name}` has no default"))
+        self.value(name)
+            .unwrap_or_else(|| panic!("`{name}` has no default"))
     }
 
     /// The value of a number.
     pub fn number<T: std::str::FromStr>(&self, name: &str) -> T {
         let text = self.text(name).trim();
         // The table's test proves this of defaults, and `set` of what was given.
-        text.parse().unwrap_or_else(|_| panic!("`{name}` = `{text}` was checked"))
+        text.parse()
+            .unwrap_or_else(|_| panic!("`{name}` = `{text}` was checked"))
     }
 
     /// The value of a boolean.
@@ -156,14 +165,20 @@ fn unknown(name: &str) -> SettingsError {
         && (rest.contains(".ssl.") || rest.contains(".sasl."))
     {
         let reason = "TLS and SASL are not there yet";
-        return SettingsError::Refused { name: name.into(), reason };
+        return SettingsError::Refused {
+            name: name.into(),
+            reason,
+        };
     }
     let suggestion = broker_keys()
         .map(|key| (strsim::jaro_winkler(name, key.name), key.name))
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .filter(|(score, _)| *score > 0.8)
         .map(|(_, name)| name);
-    SettingsError::Unknown { name: name.into(), suggestion }
+    SettingsError::Unknown {
+        name: name.into(),
+        suggestion,
+    }
 }
 
 #[cfg(test)]
@@ -196,26 +211,47 @@ mod tests {
 
     #[test]
     fn an_unknown_key_suggests_the_nearest() {
-        let error = Settings::default().set("log.dir.s", "x").expect_err("no such key");
-        assert_eq!(error.to_string(), "there is no setting `log.dir.s`; did you mean `log.dirs`?");
-        let error = Settings::default().set("zzz", "x").expect_err("no such key");
+        let error = Settings::default()
+            .set("log.dir.s", "x")
+            .expect_err("no such key");
+        assert_eq!(
+            error.to_string(),
+            "there is no setting `log.dir.s`; did you mean `log.dirs`?"
+        );
+        let error = Settings::default()
+            .set("zzz", "x")
+            .expect_err("no such key");
         assert_eq!(error.to_string(), "there is no setting `zzz`");
     }
 
     #[test]
     fn a_refused_key_says_why_and_its_default_is_let_pass() {
         let mut settings = Settings::default();
-        let error = settings.set("ssl.keystore.location", "/x").expect_err("refused");
-        assert!(error.to_string().contains("TLS is not there yet"), "{error}");
-        settings.set("remote.log.storage.system.enable", "false").expect("the default");
-        assert!(settings.set("remote.log.storage.system.enable", "true").is_err());
+        let error = settings
+            .set("ssl.keystore.location", "/x")
+            .expect_err("refused");
+        assert!(
+            error.to_string().contains("TLS is not there yet"),
+            "{error}"
+        );
+        settings
+            .set("remote.log.storage.system.enable", "false")
+            .expect("the default");
+        assert!(
+            settings
+                .set("remote.log.storage.system.enable", "true")
+                .is_err()
+        );
         assert!(settings.take_pair("x").is_err());
     }
 
     #[test]
     fn topic_defaults_come_from_the_strongest_broker_key() {
         let mut settings = Settings::default();
-        assert_eq!(settings.topic_default("segment.ms"), Some(("604800000".into(), None)));
+        assert_eq!(
+            settings.topic_default("segment.ms"),
+            Some(("604800000".into(), None))
+        );
         settings.set("log.roll.hours", "2").expect("valid");
         let hours = Some(("7200000".to_owned(), Some("log.roll.hours")));
         assert_eq!(settings.topic_default("segment.ms"), hours);

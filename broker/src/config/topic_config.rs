@@ -28,14 +28,14 @@ pub struct TopicConfig {
 impl TopicConfig {
     /// The settings of a topic with these values of its own. A value that does not parse, which a
     /// checked write cannot leave behind, counts as not there.
-    pub fn resolve<'a>(
-        settings: &Settings,
-        own: impl Fn(&str) -> Option<&'a str>,
-    ) -> TopicConfig {
+    pub fn resolve<'a>(settings: &Settings, own: impl Fn(&str) -> Option<&'a str>) -> TopicConfig {
         let text = |name: &str| -> String {
             match own(name) {
                 Some(value) if check_topic_override(name, value).is_ok() => value.to_owned(),
-                _ => settings.topic_default(name).map(|(value, _)| value).unwrap_or_default(),
+                _ => settings
+                    .topic_default(name)
+                    .map(|(value, _)| value)
+                    .unwrap_or_default(),
             }
         };
         let int = |name: &str| text(name).trim().parse::<i32>().unwrap_or(i32::MAX);

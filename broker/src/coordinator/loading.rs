@@ -32,7 +32,10 @@ enum LoadError {
     #[error("the batch at offset {offset}: {cause}")]
     Records { offset: Offset, cause: RecordsError },
     #[error("the record at offset {offset}: {cause}")]
-    Record { offset: Offset, cause: GroupRecordError },
+    Record {
+        offset: Offset,
+        cause: GroupRecordError,
+    },
     #[error("the record at offset {offset}: {cause}")]
     Replay { offset: Offset, cause: ReplayError },
 }
@@ -90,13 +93,21 @@ impl CoordinatorShell {
         let mut count = 0;
         for batch in Batches::new(bytes) {
             let batch = batch.map_err(|cause| LoadError::Batch { offset, cause })?;
-            batch.check_crc().map_err(|cause| LoadError::Batch { offset, cause })?;
+            batch
+                .check_crc()
+                .map_err(|cause| LoadError::Batch { offset, cause })?;
             offset = batch.header().next_offset();
             if batch.header().attributes.is_control() {
                 continue;
             }
-            let unreadable = |cause| LoadError::Records { offset: from, cause };
-            for record in batch.records(decompressor, BATCH_BYTES).map_err(unreadable)? {
+            let unreadable = |cause| LoadError::Records {
+                offset: from,
+                cause,
+            };
+            for record in batch
+                .records(decompressor, BATCH_BYTES)
+                .map_err(unreadable)?
+            {
                 let record = record.map_err(unreadable)?;
                 let key = Bytes::copy_from_slice(record.key.unwrap_or_default());
                 let value = record.value.map(Bytes::copy_from_slice);
@@ -124,5 +135,6 @@ fn replay_record(
         }
         Err(cause) => return Err(LoadError::Record { offset, cause }),
     };
-    core.replay(record).map_err(|cause| LoadError::Replay { offset, cause })
+    core.replay(record)
+        .map_err(|cause| LoadError::Replay { offset, cause })
 }

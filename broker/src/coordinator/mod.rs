@@ -99,7 +99,9 @@ impl CoordinatorShell {
     /// but the client is told to try again.
     pub async fn call(
         self: &Rc<Self>,
-        context: RequestContext, request: GroupRequest) -> GroupResponse {
+        context: RequestContext,
+        request: GroupRequest,
+    ) -> GroupResponse {
         let (sender, answer) = oneshot::channel();
         let token = RequestToken(self.next_token.get());
         self.next_token.set(token.0 + 1);
@@ -111,7 +113,11 @@ impl CoordinatorShell {
                 | GroupRequest::OffsetDelete(_)
                 | GroupRequest::DeleteGroups(_)
         );
-        self.handle(Input::Request { token, context, request });
+        self.handle(Input::Request {
+            token,
+            context,
+            request,
+        });
         if !writes {
             return answer.await.unwrap_or(lost);
         }
@@ -142,7 +148,9 @@ impl CoordinatorShell {
         let entropy = entropy | u128::from(self.reactor.random_u64());
         let (now, wall_clock_ms) = (self.reactor.now(), self.reactor.wall_clock_ms());
         let before = self.core.borrow().next_deadline();
-        self.core.borrow_mut().handle(now, wall_clock_ms, entropy, input);
+        self.core
+            .borrow_mut()
+            .handle(now, wall_clock_ms, entropy, input);
         self.carry_out();
         let sooner = match (self.core.borrow().next_deadline(), before) {
             (Some(now), Some(before)) => now < before,
@@ -174,7 +182,9 @@ impl CoordinatorShell {
         let limit = self.partition.log().config().max_message_bytes;
         let fate = match batch(records, self.reactor.wall_clock_ms(), limit) {
             Ok(batch) => {
-                let result = self.partition.produce(Acks::All, batch, AppendOrigin::Coordinator);
+                let result = self
+                    .partition
+                    .produce(Acks::All, batch, AppendOrigin::Coordinator);
                 Fate::Appended(result)
             }
             Err(cause) => {

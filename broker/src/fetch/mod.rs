@@ -3,7 +3,5 @@
 mod session;
 mod wait;
 
-pub use session::{
-    FetchContext, FetchNews, FetchSessions, FetchWant, PartitionRef, TopicRef,
-};
+pub use session::{FetchContext, FetchNews, FetchSessions, FetchWant, PartitionRef, TopicRef};
 pub use wait::{FetchLimits, fetch_or_wait};

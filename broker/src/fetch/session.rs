@@ -107,7 +107,10 @@ pub struct FetchSessions {
 impl FetchSessions {
     /// Room for `slots` sessions.
     pub fn new(slots: usize) -> FetchSessions {
-        FetchSessions { slots, sessions: AHashMap::new() }
+        FetchSessions {
+            slots,
+            sessions: AHashMap::new(),
+        }
     }
 
     /// Takes a request: gives what it wants of which partitions, in order, and how to answer.
@@ -127,8 +130,10 @@ impl FetchSessions {
             };
             return Ok((context, wants));
         }
-        let session =
-            self.sessions.get_mut(&session_id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
+        let session = self
+            .sessions
+            .get_mut(&session_id)
+            .ok_or(ErrorCode::FetchSessionIdNotFound)?;
         if session.by_id != by_id {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
@@ -142,8 +147,18 @@ impl FetchSessions {
         }
         session.epoch = next_epoch(session_epoch);
         session.last_used = now;
-        let wants = session.partitions.iter().map(|cached| cached.want.clone()).collect();
-        Ok((FetchContext::Incremental { id: session_id, epoch: session.epoch }, wants))
+        let wants = session
+            .partitions
+            .iter()
+            .map(|cached| cached.want.clone())
+            .collect();
+        Ok((
+            FetchContext::Incremental {
+                id: session_id,
+                epoch: session.epoch,
+            },
+            wants,
+        ))
     }
 
     /// Decides which of `answers` are told: gives the session id of the response, and for each
@@ -157,12 +172,15 @@ impl FetchSessions {
     ) -> Result<(i32, Vec<bool>), ErrorCode> {
         match context {
             FetchContext::Sessionless => Ok((0, vec![true; answers.len()])),
-            FetchContext::Full { by_id } => {
-                Ok((self.create(now, by_id, answers, fresh_id), vec![true; answers.len()]))
-            }
+            FetchContext::Full { by_id } => Ok((
+                self.create(now, by_id, answers, fresh_id),
+                vec![true; answers.len()],
+            )),
             FetchContext::Incremental { id, epoch } => {
-                let session =
-                    self.sessions.get_mut(&id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
+                let session = self
+                    .sessions
+                    .get_mut(&id)
+                    .ok_or(ErrorCode::FetchSessionIdNotFound)?;
                 if session.epoch != epoch {
                     return Err(ErrorCode::InvalidFetchSessionEpoch);
                 }
@@ -206,7 +224,11 @@ impl FetchSessions {
             last_used: now,
         };
         for (want, news) in answers {
-            session.put((*want).clone(), news.kept_high_watermark(), news.log_start_offset);
+            session.put(
+                (*want).clone(),
+                news.kept_high_watermark(),
+                news.log_start_offset,
+            );
         }
         self.sessions.insert(id, session);
         id
@@ -216,7 +238,10 @@ impl FetchSessions {
         if self.sessions.len() < self.slots {
             return true;
         }
-        let oldest = self.sessions.iter().min_by_key(|(_, session)| session.last_used);
+        let oldest = self
+            .sessions
+            .iter()
+            .min_by_key(|(_, session)| session.last_used);
         match oldest.map(|(id, session)| (*id, session.last_used)) {
             Some((id, used)) if now.duration_since(used) > EVICTABLE_AFTER => {
                 self.sessions.remove(&id);
@@ -231,7 +256,11 @@ impl FetchNews {
     /// After an error the high watermark counts as unknown, so that the partition is told of again
     /// once the error is gone.
     fn kept_high_watermark(&self) -> i64 {
-        if self.is_error { -1 } else { self.high_watermark }
+        if self.is_error {
+            -1
+        } else {
+            self.high_watermark
+        }
     }
 }
 
@@ -243,8 +272,12 @@ impl Session {
                 None => self.put(want, -1, -1),
             }
         }
-        if forgotten.iter().any(|partition| self.index.contains_key(partition)) {
-            self.partitions.retain(|cached| !forgotten.contains(&cached.want.partition));
+        if forgotten
+            .iter()
+            .any(|partition| self.index.contains_key(partition))
+        {
+            self.partitions
+                .retain(|cached| !forgotten.contains(&cached.want.partition));
             self.reindex();
         }
     }
@@ -252,11 +285,20 @@ impl Session {
     fn put(&mut self, want: FetchWant, high_watermark: i64, log_start_offset: i64) {
         match self.index.get(&want.partition) {
             Some(at) => {
-                self.partitions[*at] = Cached { want, high_watermark, log_start_offset };
+                self.partitions[*at] = Cached {
+                    want,
+                    high_watermark,
+                    log_start_offset,
+                };
             }
             None => {
-                self.index.insert(want.partition.clone(), self.partitions.len());
-                self.partitions.push(Cached { want, high_watermark, log_start_offset });
+                self.index
+                    .insert(want.partition.clone(), self.partitions.len());
+                self.partitions.push(Cached {
+                    want,
+                    high_watermark,
+                    log_start_offset,
+                });
             }
         }
     }
@@ -323,16 +365,24 @@ mod tests {
     }
 
     fn news(must_tell: bool, high_watermark: i64) -> FetchNews {
-        FetchNews { must_tell, is_error: false, high_watermark, log_start_offset: 0 }
+        FetchNews {
+            must_tell,
+            is_error: false,
+            high_watermark,
+            log_start_offset: 0,
+        }
     }
 
     /// A session of partitions 0, 1 and 2, each with high watermark 5.
     fn session(sessions: &mut FetchSessions, now: Instant) -> i32 {
         let wants = vec![want(0), want(1), want(2)];
-        let (context, wants) =
-            sessions.begin(now, (0, 0), false, wants, &[]).expect("a full fetch is taken");
+        let (context, wants) = sessions
+            .begin(now, (0, 0), false, wants, &[])
+            .expect("a full fetch is taken");
         let answers: Vec<_> = wants.iter().map(|want| (want, news(false, 5))).collect();
-        let (id, told) = sessions.finish(now, context, &answers, || 7).expect("answered");
+        let (id, told) = sessions
+            .finish(now, context, &answers, || 7)
+            .expect("answered");
         assert_eq!(told, [true; 3]);
         id
     }
@@ -342,35 +392,74 @@ mod tests {
         let (mut sessions, now) = (FetchSessions::new(2), Instant::now());
         let id = session(&mut sessions, now);
         assert_eq!(id, 7);
-        let (context, wants) =
-            sessions.begin(now, (id, 1), false, Vec::new(), &[]).expect("incremental");
+        let (context, wants) = sessions
+            .begin(now, (id, 1), false, Vec::new(), &[])
+            .expect("incremental");
         assert_eq!(wants.len(), 3);
-        let error = FetchNews { is_error: true, ..news(false, 5) };
-        let answers = [(&wants[0], news(true, 5)), (&wants[1], news(false, 6)), (&wants[2], error)];
-        let told = sessions.finish(now, context, &answers, || 0).expect("answered").1;
+        let error = FetchNews {
+            is_error: true,
+            ..news(false, 5)
+        };
+        let answers = [
+            (&wants[0], news(true, 5)),
+            (&wants[1], news(false, 6)),
+            (&wants[2], error),
+        ];
+        let told = sessions
+            .finish(now, context, &answers, || 0)
+            .expect("answered")
+            .1;
         assert_eq!(told, [true; 3]);
-        let (context, wants) =
-            sessions.begin(now, (id, 2), false, Vec::new(), &[]).expect("incremental");
-        let order: Vec<_> = wants.iter().map(|want| want.partition.partition.0).collect();
+        let (context, wants) = sessions
+            .begin(now, (id, 2), false, Vec::new(), &[])
+            .expect("incremental");
+        let order: Vec<_> = wants
+            .iter()
+            .map(|want| want.partition.partition.0)
+            .collect();
         assert_eq!(order, [1, 2, 0], "what had records has its turn last");
-        let answers = [(&wants[0], news(false, 6)), (&wants[1], news(false, 5)), (&wants[2], news(false, 5))];
-        let told = sessions.finish(now, context, &answers, || 0).expect("answered").1;
-        assert_eq!(told, [false, true, false], "after its error partition 2 is told of again");
+        let answers = [
+            (&wants[0], news(false, 6)),
+            (&wants[1], news(false, 5)),
+            (&wants[2], news(false, 5)),
+        ];
+        let told = sessions
+            .finish(now, context, &answers, || 0)
+            .expect("answered")
+            .1;
+        assert_eq!(
+            told,
+            [false, true, false],
+            "after its error partition 2 is told of again"
+        );
     }
 
     #[test]
     fn partitions_are_added_changed_and_forgotten() {
         let (mut sessions, now) = (FetchSessions::new(2), Instant::now());
         let id = session(&mut sessions, now);
-        let changed = FetchWant { fetch_offset: Offset(9), ..want(1) };
+        let changed = FetchWant {
+            fetch_offset: Offset(9),
+            ..want(1)
+        };
         let (_, wants) = sessions
-            .begin(now, (id, 1), false, vec![changed.clone(), want(3)], &[want(0).partition])
+            .begin(
+                now,
+                (id, 1),
+                false,
+                vec![changed.clone(), want(3)],
+                &[want(0).partition],
+            )
             .expect("incremental");
         assert_eq!(wants, [changed, want(2), want(3)]);
         let all: Vec<_> = (1..4).map(|p| want(p).partition).collect();
-        let (context, wants) =
-            sessions.begin(now, (id, 2), false, Vec::new(), &all).expect("emptied");
-        assert_eq!((context, wants.len(), sessions.len()), (FetchContext::Sessionless, 0, 0));
+        let (context, wants) = sessions
+            .begin(now, (id, 2), false, Vec::new(), &all)
+            .expect("emptied");
+        assert_eq!(
+            (context, wants.len(), sessions.len()),
+            (FetchContext::Sessionless, 0, 0)
+        );
     }
 
     #[test]
@@ -378,11 +467,26 @@ mod tests {
         let (mut sessions, now) = (FetchSessions::new(2), Instant::now());
         let id = session(&mut sessions, now);
         let mut begin = |id, epoch, by_id| sessions.begin(now, (id, epoch), by_id, Vec::new(), &[]);
-        assert_eq!(begin(99, 1, false).expect_err("no"), ErrorCode::FetchSessionIdNotFound);
-        assert_eq!(begin(id, 5, false).expect_err("no"), ErrorCode::InvalidFetchSessionEpoch);
-        assert_eq!(begin(id, 1, true).expect_err("no"), ErrorCode::FetchSessionTopicIdError);
-        assert_eq!(begin(id, -1, false).expect("closed").0, FetchContext::Sessionless);
-        assert_eq!(begin(id, 1, false).expect_err("no"), ErrorCode::FetchSessionIdNotFound);
+        assert_eq!(
+            begin(99, 1, false).expect_err("no"),
+            ErrorCode::FetchSessionIdNotFound
+        );
+        assert_eq!(
+            begin(id, 5, false).expect_err("no"),
+            ErrorCode::InvalidFetchSessionEpoch
+        );
+        assert_eq!(
+            begin(id, 1, true).expect_err("no"),
+            ErrorCode::FetchSessionTopicIdError
+        );
+        assert_eq!(
+            begin(id, -1, false).expect("closed").0,
+            FetchContext::Sessionless
+        );
+        assert_eq!(
+            begin(id, 1, false).expect_err("no"),
+            ErrorCode::FetchSessionIdNotFound
+        );
     }
 
     #[test]
@@ -392,10 +496,19 @@ mod tests {
         let wants = [want(0)];
         let answers = [(&wants[0], news(false, 0))];
         let full = FetchContext::Full { by_id: false };
-        let id = sessions.finish(now, full, &answers, || 8).expect("answered").0;
+        let id = sessions
+            .finish(now, full, &answers, || 8)
+            .expect("answered")
+            .0;
         assert_eq!(id, 0);
         let later = now + EVICTABLE_AFTER + Duration::from_millis(1);
-        assert_eq!(sessions.finish(later, full, &answers, || 8).expect("answered").0, 8);
+        assert_eq!(
+            sessions
+                .finish(later, full, &answers, || 8)
+                .expect("answered")
+                .0,
+            8
+        );
         assert_eq!(sessions.len(), 1);
     }
 }

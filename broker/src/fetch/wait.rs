@@ -39,7 +39,11 @@ pub async fn fetch_or_wait(
     }
     let deadline = shard.reactor().now() + limits.max_wait;
     let (watch, mut woken) = shard.new_watch();
-    let guard = WatchGuard { shard, watch, partitions: ids(&parts) };
+    let guard = WatchGuard {
+        shard,
+        watch,
+        partitions: ids(&parts),
+    };
     loop {
         let results = read(shard, &limits, &parts, Some(watch)).await;
         let bytes: u64 = results.iter().map(|result| result.records.len).sum();
@@ -75,7 +79,8 @@ impl WatchGuard<'_> {
 
 impl Drop for WatchGuard<'_> {
     fn drop(&mut self) {
-        self.shard.end_watch(self.watch, std::mem::take(&mut self.partitions));
+        self.shard
+            .end_watch(self.watch, std::mem::take(&mut self.partitions));
     }
 }
 
@@ -133,12 +138,27 @@ async fn read_within(
     first: FetchResult,
 ) -> FetchResult {
     if max_bytes == 0 {
-        return FetchResult { records: Default::default(), ..first };
+        return FetchResult {
+            records: Default::default(),
+            ..first
+        };
     }
-    let part = FetchPart { slot: 0, max_bytes, at_least_one: false, ..*part };
-    let request = FetchRead { isolation, watch: None, parts: vec![part] };
+    let part = FetchPart {
+        slot: 0,
+        max_bytes,
+        at_least_one: false,
+        ..*part
+    };
+    let request = FetchRead {
+        isolation,
+        watch: None,
+        parts: vec![part],
+    };
     match shard.fetch(request).await.pop() {
         Some((_, result)) => result,
-        None => FetchResult { records: Default::default(), ..first },
+        None => FetchResult {
+            records: Default::default(),
+            ..first
+        },
     }
 }

@@ -31,9 +31,11 @@ pub(super) fn start(
     body: Bytes,
 ) -> LocalBoxFuture<'static, Reply> {
     let reply = match decode_request::<ApiVersionsRequest>(info.version, body) {
-        Ok(request) => {
-            encoded(info.correlation_id, info.version, &respond(shard, info.version, &request))
-        }
+        Ok(request) => encoded(
+            info.correlation_id,
+            info.version,
+            &respond(shard, info.version, &request),
+        ),
         Err(error) => refuse(&info.connection, &error),
     };
     ready(reply).boxed_local()

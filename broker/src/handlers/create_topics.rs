@@ -28,10 +28,13 @@ pub(super) async fn handle(
     for topic in &request.topics {
         *times.entry(topic.name.as_str()).or_default() += 1;
     }
-    let repeated = times.iter().filter(|(_, times)| **times > 1).map(|(name, _)| {
-        let error = ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name.");
-        refused(name, &error, info.version)
-    });
+    let repeated = times
+        .iter()
+        .filter(|(_, times)| **times > 1)
+        .map(|(name, _)| {
+            let error = ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name.");
+            refused(name, &error, info.version)
+        });
     let mut answers: Vec<CreatableTopicResult> = repeated.collect();
     let topics: Vec<NewTopic> = request
         .topics
@@ -41,7 +44,11 @@ pub(super) async fn handle(
         .collect();
     let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
     let wait = Duration::from_millis(request.timeout_ms.max(0).unsigned_abs().into());
-    match shard.controller().create_topics(topics, request.validate_only).await {
+    match shard
+        .controller()
+        .create_topics(topics, request.validate_only)
+        .await
+    {
         Ok(results) => {
             for made in results {
                 answers.push(match made.result {
@@ -67,7 +74,10 @@ pub(super) async fn handle(
 fn new_topic(topic: &CreatableTopic) -> NewTopic {
     let assignments = topic.assignments.iter().map(|assignment| {
         let replicas = assignment.broker_ids.iter().map(|id| NodeId(id.0));
-        (PartitionIndex(assignment.partition_index), replicas.collect())
+        (
+            PartitionIndex(assignment.partition_index),
+            replicas.collect(),
+        )
     });
     let configs = topic.configs.iter().map(|config| {
         let value = config.value.as_ref().map(|value| value.as_str().to_owned());
@@ -92,18 +102,26 @@ fn accepted(
     if version < 5 {
         return answer;
     }
-    let configs = topic_settings(shard, &created.configs).into_iter().map(|setting| {
-        let TopicSetting { key, value, source, .. } = setting;
-        CreatableTopicConfigs::default()
-            .with_name(text(key.name))
-            .with_value(value.map(text))
-            .with_config_source(source)
-    });
+    let configs = topic_settings(shard, &created.configs)
+        .into_iter()
+        .map(|setting| {
+            let TopicSetting {
+                key, value, source, ..
+            } = setting;
+            CreatableTopicConfigs::default()
+                .with_name(text(key.name))
+                .with_value(value.map(text))
+                .with_config_source(source)
+        });
     let answer = answer
         .with_num_partitions(created.partitions)
         .with_replication_factor(created.replication_factor)
         .with_configs(Some(configs.collect()));
-    if version >= 7 { answer.with_topic_id(created.topic_id.0) } else { answer }
+    if version >= 7 {
+        answer.with_topic_id(created.topic_id.0)
+    } else {
+        answer
+    }
 }
 
 fn refused(name: &str, error: &ApiError, version: i16) -> CreatableTopicResult {
@@ -114,5 +132,8 @@ fn refused(name: &str, error: &ApiError, version: i16) -> CreatableTopicResult {
     if version < 5 {
         return answer;
     }
-    answer.with_num_partitions(-1).with_replication_factor(-1).with_configs(Some(Vec::new()))
+    answer
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+        .with_configs(Some(Vec::new()))
 }

@@ -43,11 +43,15 @@ pub(super) async fn handle(
     for topic in &wanted {
         *times.entry(topic).or_default() += 1;
     }
-    let (once, repeated): (Vec<_>, Vec<_>) =
-        times.into_iter().partition(|(_, times)| *times == 1);
+    let (once, repeated): (Vec<_>, Vec<_>) = times.into_iter().partition(|(_, times)| *times == 1);
     for (topic, _) in repeated {
         let message = "Duplicate topic in the request.";
-        answers.push(refused(topic, ErrorCode::InvalidRequest, message, info.version));
+        answers.push(refused(
+            topic,
+            ErrorCode::InvalidRequest,
+            message,
+            info.version,
+        ));
     }
     let topics: Vec<TopicRef> = once.into_iter().map(|(topic, _)| topic.clone()).collect();
     match shard.controller().delete_topics(topics.clone()).await {
@@ -56,26 +60,41 @@ pub(super) async fn handle(
                 answers.push(match topic.result {
                     Ok((id, name)) => {
                         shard.wait_for_removal(id).await;
-                        let answer = DeletableTopicResult::default()
-                            .with_name(Some(TopicName(text(name))));
-                        if info.version >= 6 { answer.with_topic_id(id.0) } else { answer }
+                        let answer =
+                            DeletableTopicResult::default().with_name(Some(TopicName(text(name))));
+                        if info.version >= 6 {
+                            answer.with_topic_id(id.0)
+                        } else {
+                            answer
+                        }
                     }
                     Err(error) => refused(&topic.topic, error.code, &error.message, info.version),
                 });
             }
         }
         Err(error) => answers.extend(
-            topics.iter().map(|topic| refused(topic, error.code, &error.message, info.version)),
+            topics
+                .iter()
+                .map(|topic| refused(topic, error.code, &error.message, info.version)),
         ),
     }
     DeleteTopicsResponse::default().with_responses(answers)
 }
 
-fn refused(topic: &TopicRef, error: ErrorCode, message: &str, version: i16) -> DeletableTopicResult {
+fn refused(
+    topic: &TopicRef,
+    error: ErrorCode,
+    message: &str,
+    version: i16,
+) -> DeletableTopicResult {
     let answer = DeletableTopicResult::default().with_error_code(error.code());
     let answer = match topic {
         TopicRef::Name(name) => answer.with_name(Some(TopicName(text(name)))),
         TopicRef::Id(id) => answer.with_name(None).with_topic_id(id.0),
     };
-    if version >= 5 { answer.with_error_message(Some(text(message))) } else { answer }
+    if version >= 5 {
+        answer.with_error_message(Some(text(message)))
+    } else {
+        answer
+    }
 }

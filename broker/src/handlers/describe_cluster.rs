@@ -31,7 +31,10 @@ pub(super) fn handle(
                 "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of \
                  type CONTROLLER",
             ),
-            _ => (ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type"),
+            _ => (
+                ErrorCode::UnsupportedEndpointType,
+                "Unsupported endpoint type",
+            ),
         };
         return DescribeClusterResponse::default()
             .with_endpoint_type(BROKERS)

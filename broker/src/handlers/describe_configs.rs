@@ -31,9 +31,9 @@ pub(super) fn handle(
             .with_resource_name(resource.resource_name.clone());
         match describe(shard, &request, resource) {
             Ok(configs) => answer.with_configs(configs),
-            Err((error, message)) => {
-                answer.with_error_code(error.code()).with_error_message(Some(text(message)))
-            }
+            Err((error, message)) => answer
+                .with_error_code(error.code())
+                .with_error_message(Some(text(message))),
         }
     });
     DescribeConfigsResponse::default().with_results(results.collect())
@@ -70,7 +70,9 @@ fn describe(
     };
     let is_broker = resource.resource_type == BROKER;
     let configs = settings.into_iter().filter(|setting| asked(setting.key));
-    Ok(configs.map(|setting| answer(request, is_broker, setting)).collect())
+    Ok(configs
+        .map(|setting| answer(request, is_broker, setting))
+        .collect())
 }
 
 /// The settings of this node; with an empty name, those given to all nodes, of which there are
@@ -83,7 +85,9 @@ fn broker_settings(shard: &Shard, name: &str) -> Result<Vec<TopicSetting>, (Erro
         Ok(id) => {
             return Err((
                 ErrorCode::InvalidRequest,
-                format!("Unexpected broker id, expected {node_id} or empty string, but received {id}"),
+                format!(
+                    "Unexpected broker id, expected {node_id} or empty string, but received {id}"
+                ),
             ));
         }
         Err(_) => {
@@ -102,9 +106,18 @@ fn broker_settings(shard: &Shard, name: &str) -> Result<Vec<TopicSetting>, (Erro
             if let Some(default) = settings.default_of(key.name) {
                 synonyms.push((key.name, Some(default), DEFAULT));
             }
-            let source = if given.is_some() { STATIC_BROKER } else { DEFAULT };
+            let source = if given.is_some() {
+                STATIC_BROKER
+            } else {
+                DEFAULT
+            };
             let value = given.or_else(|| settings.default_of(key.name));
-            TopicSetting { key, value, source, synonyms }
+            TopicSetting {
+                key,
+                value,
+                source,
+                synonyms,
+            }
         })
         .collect();
     described.sort_by_key(|setting| setting.key.name);
@@ -116,7 +129,12 @@ fn answer(
     is_broker: bool,
     setting: TopicSetting,
 ) -> DescribeConfigsResourceResult {
-    let TopicSetting { key, value, source, synonyms } = setting;
+    let TopicSetting {
+        key,
+        value,
+        source,
+        synonyms,
+    } = setting;
     let secret = key.kind == Kind::Password;
     let synonyms = synonyms.into_iter().map(|(name, value, source)| {
         DescribeConfigsSynonym::default()

@@ -37,36 +37,53 @@ const FIRST_WITH_SESSIONS: i16 = 7;
 /// The first version that says who leads now.
 const FIRST_WITH_LEADERS: i16 = 16;
 
-pub(super) async fn handle(
-    shard: &Rc<Shard>,
-    info: RequestInfo,
-    request: FetchRequest,
-) -> Reply {
+pub(super) async fn handle(shard: &Rc<Shard>, info: RequestInfo, request: FetchRequest) -> Reply {
     let by_id = info.version >= FIRST_WITH_IDS;
     let session = match info.version {
         version if version < FIRST_WITH_SESSIONS => (0, -1),
         _ => (request.session_id, request.session_epoch),
     };
-    let wants = request.topics.iter().flat_map(|topic| wants(topic, by_id)).collect();
-    let forgotten: Vec<_> =
-        request.forgotten_topics_data.iter().flat_map(|topic| forgotten(topic, by_id)).collect();
+    let wants = request
+        .topics
+        .iter()
+        .flat_map(|topic| wants(topic, by_id))
+        .collect();
+    let forgotten: Vec<_> = request
+        .forgotten_topics_data
+        .iter()
+        .flat_map(|topic| forgotten(topic, by_id))
+        .collect();
     let now = shard.reactor().now();
-    let begun = shard.sessions().borrow_mut().begin(now, session, by_id, wants, &forgotten);
+    let begun = shard
+        .sessions()
+        .borrow_mut()
+        .begin(now, session, by_id, wants, &forgotten);
     let (context, wants) = match begun {
         Ok(begun) => begun,
         Err(error) => return send(shard, &info, failed(error)).await,
     };
     let image = shard.image();
-    let found: Vec<Result<Arc<Topic>, ErrorCode>> =
-        wants.iter().map(|want| find(&image, &want.partition)).collect();
+    let found: Vec<Result<Arc<Topic>, ErrorCode>> = wants
+        .iter()
+        .map(|want| find(&image, &want.partition))
+        .collect();
     let results = read(shard, &request, &wants, &found).await;
-    let answered = Answered { shard, info: &info, image: &image, by_id };
+    let answered = Answered {
+        shard,
+        info: &info,
+        image: &image,
+        by_id,
+    };
     let response = answered.response(context, &wants, &found, results);
     send(shard, &info, response).await
 }
 
 fn topic_ref(name: &StrBytes, id: uuid::Uuid, by_id: bool) -> TopicRef {
-    if by_id { TopicRef::Id(TopicId(id)) } else { TopicRef::Name(name.as_str().to_owned()) }
+    if by_id {
+        TopicRef::Id(TopicId(id))
+    } else {
+        TopicRef::Name(name.as_str().to_owned())
+    }
 }
 
 fn wants(topic: &FetchTopic, by_id: bool) -> impl Iterator<Item = FetchWant> {
@@ -94,9 +111,9 @@ fn forgotten(topic: &ForgottenTopic, by_id: bool) -> impl Iterator<Item = Partit
 fn find(image: &Image, wanted: &PartitionRef) -> Result<Arc<Topic>, ErrorCode> {
     let topic = match &wanted.topic {
         TopicRef::Id(id) => image.topic(*id).ok_or(ErrorCode::UnknownTopicId)?,
-        TopicRef::Name(name) => {
-            image.topic_by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)?
-        }
+        TopicRef::Name(name) => image
+            .topic_by_name(name)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?,
     };
     match topic.partition(wanted.partition) {
         Some(_) => Ok(topic.clone()),
@@ -141,7 +158,14 @@ async fn read(
     let any_missing = parts.len() < wants.len();
     let mut results: Vec<FetchResult> = found
         .iter()
-        .map(|topic| FetchResult::failed(*topic.as_ref().err().unwrap_or(&ErrorCode::UnknownServerError)))
+        .map(|topic| {
+            FetchResult::failed(
+                *topic
+                    .as_ref()
+                    .err()
+                    .unwrap_or(&ErrorCode::UnknownServerError),
+            )
+        })
         .collect();
     let read = fetch_or_wait(shard, limits, parts, any_missing).await;
     for (slot, result) in slots.into_iter().zip(read) {
@@ -165,14 +189,18 @@ impl Answered<'_> {
         found: &[Result<Arc<Topic>, ErrorCode>],
         results: Vec<FetchResult>,
     ) -> FetchResponse<ReadPlan> {
-        let news: Vec<_> = wants.iter().zip(&results).map(|(w, r)| (w, news(r))).collect();
+        let news: Vec<_> = wants
+            .iter()
+            .zip(&results)
+            .map(|(w, r)| (w, news(r)))
+            .collect();
         let reactor = self.shard.reactor();
         let fresh_id = || i32::try_from(reactor.random_u64() >> 33).unwrap_or(i32::MAX);
-        let finished = self
-            .shard
-            .sessions()
-            .borrow_mut()
-            .finish(reactor.now(), context, &news, fresh_id);
+        let finished =
+            self.shard
+                .sessions()
+                .borrow_mut()
+                .finish(reactor.now(), context, &news, fresh_id);
         let (session_id, told) = match finished {
             Ok(finished) => finished,
             Err(error) => return failed(error),
@@ -203,7 +231,11 @@ impl Answered<'_> {
                 Some(last) if last.name == name && last.topic_id == topic_id => {
                     last.partitions.push(partition);
                 }
-                _ => topics.push(FetchedTopic { name, topic_id, partitions: vec![partition] }),
+                _ => topics.push(FetchedTopic {
+                    name,
+                    topic_id,
+                    partitions: vec![partition],
+                }),
             }
         }
         FetchResponse {
@@ -211,7 +243,11 @@ impl Answered<'_> {
             error_code: 0,
             session_id,
             topics,
-            node_endpoints: if lost_leader { self.node_endpoints() } else { Vec::new() },
+            node_endpoints: if lost_leader {
+                self.node_endpoints()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -290,7 +326,9 @@ async fn send(shard: &Shard, info: &RequestInfo, response: FetchResponse<ReadPla
         Ok(parts) => parts,
         Err(cause) => {
             error!(%cause, "a fetch response could not be encoded: this is a fault of the broker");
-            return Reply::Close { reason: cause.to_string().into() };
+            return Reply::Close {
+                reason: cause.to_string().into(),
+            };
         }
     };
     let mut reply = Vec::with_capacity(parts.len());
@@ -300,7 +338,9 @@ async fn send(shard: &Shard, info: &RequestInfo, response: FetchResponse<ReadPla
             Part::Records(records) => {
                 if let Err(cause) = push_records(shard, records.payload, &mut reply).await {
                     error!(%cause, "records cannot be read");
-                    return Reply::Close { reason: cause.to_string().into() };
+                    return Reply::Close {
+                        reason: cause.to_string().into(),
+                    };
                 }
             }
         }

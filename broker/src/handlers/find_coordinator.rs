@@ -24,12 +24,19 @@ pub(super) async fn handle(
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
     let refusal = match request.key_type {
-        GROUP => shard.ensure_group_topic().await.err().map(|error| (error, None)),
+        GROUP => shard
+            .ensure_group_topic()
+            .await
+            .err()
+            .map(|error| (error, None)),
         TRANSACTION => Some((
             ErrorCode::TransactionalIdAuthorizationFailed,
             Some("transactions are not there yet"),
         )),
-        _ => Some((ErrorCode::InvalidRequest, Some("share groups are not there yet"))),
+        _ => Some((
+            ErrorCode::InvalidRequest,
+            Some("share groups are not there yet"),
+        )),
     };
     let find = |key: StrBytes| match refusal {
         Some((error, message)) => Coordinator::default()
@@ -50,7 +57,11 @@ pub(super) async fn handle(
         .with_node_id(found.node_id)
         .with_host(found.host)
         .with_port(found.port);
-    if info.version >= 1 { response.with_error_message(found.error_message) } else { response }
+    if info.version >= 1 {
+        response.with_error_message(found.error_message)
+    } else {
+        response
+    }
 }
 
 fn coordinator(shard: &Shard, info: &RequestInfo, key: StrBytes) -> Coordinator {

@@ -42,9 +42,24 @@ forward!(join, JoinGroup, JoinGroupRequest, JoinGroupResponse);
 forward!(sync, SyncGroup, SyncGroupRequest, SyncGroupResponse);
 forward!(heartbeat, Heartbeat, HeartbeatRequest, HeartbeatResponse);
 forward!(leave, LeaveGroup, LeaveGroupRequest, LeaveGroupResponse);
-forward!(commit_known, OffsetCommit, OffsetCommitRequest, OffsetCommitResponse);
-forward!(offset_fetch, OffsetFetch, OffsetFetchRequest, OffsetFetchResponse);
-forward!(describe, DescribeGroups, DescribeGroupsRequest, DescribeGroupsResponse);
+forward!(
+    commit_known,
+    OffsetCommit,
+    OffsetCommitRequest,
+    OffsetCommitResponse
+);
+forward!(
+    offset_fetch,
+    OffsetFetch,
+    OffsetFetchRequest,
+    OffsetFetchResponse
+);
+forward!(
+    describe,
+    DescribeGroups,
+    DescribeGroupsRequest,
+    DescribeGroupsResponse
+);
 forward!(list, ListGroups, ListGroupsRequest, ListGroupsResponse);
 
 /// Commits for the partitions that exist; the others are refused here.
@@ -78,12 +93,17 @@ async fn ask(shard: &Rc<Shard>, info: &RequestInfo, request: GroupRequest) -> Gr
     let fragments = match route(request, version, count) {
         Recipients::Some(fragments) => fragments,
         Recipients::All(request) => (0..count)
-            .map(|partition| Fragment { partition, request: request.clone() })
+            .map(|partition| Fragment {
+                partition,
+                request: request.clone(),
+            })
             .collect(),
     };
-    let answers = fragments.into_iter().map(|Fragment { partition, request }| {
-        shard.group(PartitionIndex(partition), context(info), request)
-    });
+    let answers = fragments
+        .into_iter()
+        .map(|Fragment { partition, request }| {
+            shard.group(PartitionIndex(partition), context(info), request)
+        });
     for answer in join_all(answers).await {
         whole.add(answer);
     }
@@ -93,7 +113,9 @@ async fn ask(shard: &Rc<Shard>, info: &RequestInfo, request: GroupRequest) -> Gr
 fn partitions(shard: &Shard) -> Option<i32> {
     let image = shard.image();
     let topic = image.topic_by_name(GROUP_METADATA_TOPIC)?;
-    i32::try_from(topic.partitions.len()).ok().filter(|count| *count > 0)
+    i32::try_from(topic.partitions.len())
+        .ok()
+        .filter(|count| *count > 0)
 }
 
 fn context(info: &RequestInfo) -> RequestContext {

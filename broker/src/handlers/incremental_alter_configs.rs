@@ -35,16 +35,23 @@ pub(super) async fn handle(
         }
     }
     let asked: Vec<ConfigResource> = resources.iter().map(|r| r.resource.clone()).collect();
-    let altered =
-        shard.controller().incremental_alter_configs(resources, request.validate_only).await;
+    let altered = shard
+        .controller()
+        .incremental_alter_configs(resources, request.validate_only)
+        .await;
     match altered {
         Ok(results) => answers.extend(results.iter().map(|altered| {
-            let ConfigResource { resource_type, name } = &altered.resource;
+            let ConfigResource {
+                resource_type,
+                name,
+            } = &altered.resource;
             answer(resource_type.code(), name, altered.result.as_ref().copied())
         })),
-        Err(error) => answers.extend(asked.iter().map(|resource| {
-            answer(resource.resource_type.code(), &resource.name, Err(&error))
-        })),
+        Err(error) => answers.extend(
+            asked
+                .iter()
+                .map(|resource| answer(resource.resource_type.code(), &resource.name, Err(&error))),
+        ),
     }
     IncrementalAlterConfigsResponse::default().with_responses(answers)
 }
@@ -83,7 +90,10 @@ fn alteration(config: &AlterableConfig) -> Result<ConfigAlteration, ApiError> {
         2 => Ok(ConfigAlteration::Append(value)),
         3 => Ok(ConfigAlteration::Subtract(value)),
         other => {
-            let message = format!("Unknown config operation {other} for {}.", config.name.as_str());
+            let message = format!(
+                "Unknown config operation {other} for {}.",
+                config.name.as_str()
+            );
             Err(ApiError::new(ErrorCode::InvalidRequest, message))
         }
     }

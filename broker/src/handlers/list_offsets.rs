@@ -27,7 +27,11 @@ fn query(timestamp: i64, version: i16) -> Result<Option<OffsetQuery>, ErrorCode>
         timestamp if timestamp >= 0 => (Some(OffsetQuery::Timestamp(timestamp)), 1),
         _ => return Err(ErrorCode::UnsupportedVersion),
     };
-    if version >= since { Ok(query) } else { Err(ErrorCode::UnsupportedVersion) }
+    if version >= since {
+        Ok(query)
+    } else {
+        Err(ErrorCode::UnsupportedVersion)
+    }
 }
 
 pub(super) async fn handle(
@@ -68,7 +72,10 @@ pub(super) async fn handle(
                     (Ok(Some(query)), Some(topic)) => {
                         parts.push(ListOffsetsPart {
                             slot,
-                            partition: TopicPartition { topic_id: topic.id, partition: index },
+                            partition: TopicPartition {
+                                topic_id: topic.id,
+                                partition: index,
+                            },
                             query,
                             isolation,
                             current_leader_epoch: partition.current_leader_epoch,
@@ -95,7 +102,11 @@ pub(super) async fn handle(
                 .with_error_code(error)
                 .with_timestamp(found.timestamp)
                 .with_offset(found.offset.0);
-            if info.version >= 4 { answer.with_leader_epoch(found.leader_epoch.0) } else { answer }
+            if info.version >= 4 {
+                answer.with_leader_epoch(found.leader_epoch.0)
+            } else {
+                answer
+            }
         });
         ListOffsetsTopicResponse::default()
             .with_partitions(partitions.collect())
@@ -104,5 +115,8 @@ pub(super) async fn handle(
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
-const FAILED: FoundOffset =
-    FoundOffset { timestamp: -1, offset: Offset(-1), leader_epoch: LeaderEpoch::NONE };
+const FAILED: FoundOffset = FoundOffset {
+    timestamp: -1,
+    offset: Offset(-1),
+    leader_epoch: LeaderEpoch::NONE,
+};

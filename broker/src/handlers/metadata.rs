@@ -39,7 +39,11 @@ pub(super) async fn handle(
         Some(topics) if topics.is_empty() && info.version == 0 => None,
         Some(topics) => Some(topics),
     };
-    let describe = Describe { image: &image, info: &info, request: &request };
+    let describe = Describe {
+        image: &image,
+        info: &info,
+        request: &request,
+    };
     let topics = match asked {
         None => image.topics().map(|topic| describe.topic(topic)).collect(),
         Some(asked) => describe.asked(shard, asked).await,
@@ -123,12 +127,17 @@ impl Describe<'_> {
         topics: &mut [MetadataResponseTopic],
     ) {
         let names = missing.into_iter().collect();
-        let Ok(ensured) = shard.controller().ensure_topics(names).await else { return };
+        let Ok(ensured) = shard.controller().ensure_topics(names).await else {
+            return;
+        };
         for topic in ensured {
             let Err(refused) = topic.result else { continue };
-            let answer = topics
-                .iter_mut()
-                .find(|answer| answer.name.as_ref().is_some_and(|n| n.as_str() == topic.name));
+            let answer = topics.iter_mut().find(|answer| {
+                answer
+                    .name
+                    .as_ref()
+                    .is_some_and(|n| n.as_str() == topic.name)
+            });
             if let Some(answer) = answer {
                 // What can be had by asking again stays as it is.
                 if refused.code == ErrorCode::InvalidTopicException
@@ -154,9 +163,14 @@ impl Describe<'_> {
         error: ErrorCode,
     ) -> MetadataResponseTopic {
         // Before version 12 a name is never null.
-        let name = if self.info.version < 12 { Some(name.unwrap_or_default()) } else { name };
-        let is_internal =
-            name.as_ref().is_some_and(|name| millstream_metadata::is_internal_topic(name));
+        let name = if self.info.version < 12 {
+            Some(name.unwrap_or_default())
+        } else {
+            name
+        };
+        let is_internal = name
+            .as_ref()
+            .is_some_and(|name| millstream_metadata::is_internal_topic(name));
         MetadataResponseTopic::default()
             .with_name(name)
             .with_topic_id(id.0)
@@ -166,7 +180,10 @@ impl Describe<'_> {
 
     fn topic(&self, topic: &Topic) -> MetadataResponseTopic {
         let partitions = topic.iter().map(|(index, partition)| {
-            let leader = self.image.broker(partition.leader).filter(|broker| !broker.fenced);
+            let leader = self
+                .image
+                .broker(partition.leader)
+                .filter(|broker| !broker.fenced);
             let error = match leader {
                 None => Some(ErrorCode::LeaderNotAvailable),
                 Some(broker) if broker.endpoint(&self.info.connection.listener).is_some() => None,

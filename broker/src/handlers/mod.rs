@@ -34,8 +34,8 @@ use millstream_protocol::messages::{
     ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
     DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest,
     HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, SyncGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetFetchRequest, OffsetForLeaderEpochRequest, SyncGroupRequest,
 };
 use millstream_protocol::{Encodable, ErrorCode, HeaderVersion, Request, StrBytes};
 use tracing::warn;
@@ -116,11 +116,13 @@ fn start(
         ApiKey::ListOffsets => answered(info, body, async move |info, r: ListOffsetsRequest| {
             list_offsets::handle(&shard, info, r).await
         }),
-        ApiKey::OffsetForLeaderEpoch => {
-            answered(info, body, async move |info, r: OffsetForLeaderEpochRequest| {
+        ApiKey::OffsetForLeaderEpoch => answered(
+            info,
+            body,
+            async move |info, r: OffsetForLeaderEpochRequest| {
                 offset_for_leader_epoch::handle(&shard, info, r).await
-            })
-        }
+            },
+        ),
         ApiKey::Metadata => answered(info, body, async move |info, r: MetadataRequest| {
             metadata::handle(&shard, info, r).await
         }),
@@ -162,21 +164,21 @@ fn start(
         ApiKey::DeleteTopics => answered(info, body, async move |info, r: DeleteTopicsRequest| {
             delete_topics::handle(&shard, info, r).await
         }),
-        ApiKey::InitProducerId => {
-            answered(info, body, async move |_, r: InitProducerIdRequest| {
-                init_producer_id::handle(&shard, r).await
-            })
-        }
+        ApiKey::InitProducerId => answered(info, body, async move |_, r: InitProducerIdRequest| {
+            init_producer_id::handle(&shard, r).await
+        }),
         ApiKey::DescribeConfigs => {
             answered(info, body, async move |_, r: DescribeConfigsRequest| {
                 describe_configs::handle(&shard, r)
             })
         }
-        ApiKey::IncrementalAlterConfigs => {
-            answered(info, body, async move |_, r: IncrementalAlterConfigsRequest| {
+        ApiKey::IncrementalAlterConfigs => answered(
+            info,
+            body,
+            async move |_, r: IncrementalAlterConfigsRequest| {
                 incremental_alter_configs::handle(&shard, r).await
-            })
-        }
+            },
+        ),
         ApiKey::DescribeCluster => {
             answered(info, body, async move |info, r: DescribeClusterRequest| {
                 describe_cluster::handle(&shard, info, r)
@@ -184,7 +186,10 @@ fn start(
         }
         other => {
             let reason = format!("{other:?} is advertised and has no handler");
-            ready(Reply::Close { reason: reason.into() }).boxed_local()
+            ready(Reply::Close {
+                reason: reason.into(),
+            })
+            .boxed_local()
         }
     }
 }
@@ -222,7 +227,9 @@ fn encoded<R: Encodable + HeaderVersion>(correlation_id: i32, version: i16, resp
         Ok(frame) => Reply::bytes(frame),
         Err(error) => {
             warn!(%error, "a response could not be encoded: this is a fault of the broker");
-            Reply::Close { reason: error.to_string().into() }
+            Reply::Close {
+                reason: error.to_string().into(),
+            }
         }
     }
 }
@@ -230,13 +237,19 @@ fn encoded<R: Encodable + HeaderVersion>(correlation_id: i32, version: i16, resp
 /// What cannot be read ends the connection, as it does in Kafka, but for an unknown version of
 /// ApiVersions.
 fn refuse(connection: &Connection, error: &FrameError) -> Reply {
-    if let FrameError::UnsupportedVersion { api, correlation_id, .. } = error
+    if let FrameError::UnsupportedVersion {
+        api,
+        correlation_id,
+        ..
+    } = error
         && api.key == ApiKey::ApiVersions
     {
         return api_versions::unsupported(*correlation_id);
     }
     let _ = connection;
-    Reply::Close { reason: error.to_string().into() }
+    Reply::Close {
+        reason: error.to_string().into(),
+    }
 }
 
 /// The code of an error, 0 for none.

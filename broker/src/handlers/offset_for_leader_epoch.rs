@@ -33,7 +33,10 @@ pub(super) async fn handle(
             };
             parts.push(ListOffsetsPart {
                 slot: results.len(),
-                partition: TopicPartition { topic_id: topic.id, partition: index },
+                partition: TopicPartition {
+                    topic_id: topic.id,
+                    partition: index,
+                },
                 query: OffsetQuery::EndOfEpoch(LeaderEpoch(partition.leader_epoch)),
                 isolation: Isolation::ReadUncommitted,
                 current_leader_epoch: partition.current_leader_epoch,

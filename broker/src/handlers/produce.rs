@@ -65,7 +65,11 @@ pub(super) fn start(
                 Some(_) => check(shard, &info, &topic, partition.index, partition.records),
             };
             match checked {
-                Ok((partition, batch)) => parts.push(ProducePart { slot, partition, batch }),
+                Ok((partition, batch)) => parts.push(ProducePart {
+                    slot,
+                    partition,
+                    batch,
+                }),
                 Err(failure) => answers.set(slot, Err(failure)),
             }
         }
@@ -80,7 +84,11 @@ pub(super) fn start(
         if request.acks == 0 {
             return answers.without_acks();
         }
-        encoded(info.correlation_id, info.version, &answers.response(&shard, &info))
+        encoded(
+            info.correlation_id,
+            info.version,
+            &answers.response(&shard, &info),
+        )
     }
     .boxed_local()
 }
@@ -91,9 +99,13 @@ fn find_topic(
     data: &TopicProduceData,
 ) -> Result<Arc<Topic>, ErrorCode> {
     let topic = if info.version >= 13 {
-        image.topic(TopicId(data.topic_id)).ok_or(ErrorCode::UnknownTopicId)?
+        image
+            .topic(TopicId(data.topic_id))
+            .ok_or(ErrorCode::UnknownTopicId)?
     } else {
-        image.topic_by_name(&data.name).ok_or(ErrorCode::UnknownTopicOrPartition)?
+        image
+            .topic_by_name(&data.name)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?
     };
     let is_admin = info.client_id.as_deref() == Some(ADMIN_CLIENT);
     if topic.is_internal() && !is_admin {
@@ -138,7 +150,13 @@ fn check(
     } else {
         records
     };
-    Ok((TopicPartition { topic_id: topic.id, partition }, batch))
+    Ok((
+        TopicPartition {
+            topic_id: topic.id,
+            partition,
+        },
+        batch,
+    ))
 }
 
 fn settings(config: &TopicConfig) -> ValidationSettings {
@@ -158,7 +176,9 @@ fn failure(refused: InvalidBatch) -> ProduceFailure {
     ProduceFailure {
         error: refused.code,
         message: Some(refused.message),
-        records: records.map(|record| (record.batch_index, record.message)).collect(),
+        records: records
+            .map(|record| (record.batch_index, record.message))
+            .collect(),
     }
 }
 
@@ -181,13 +201,20 @@ impl Answers {
                 .with_name(topic.name.clone())
                 .with_topic_id(topic.topic_id)
         });
-        Answers { topics: topics.collect(), slots: Vec::new() }
+        Answers {
+            topics: topics.collect(),
+            slots: Vec::new(),
+        }
     }
 
     fn next_slot(&mut self, topic_at: usize, index: i32) -> usize {
         // What no shard answers: its shard has stopped, and the node with it.
         let result = Err(ErrorCode::NotLeaderOrFollower.into());
-        self.slots.push(Slot { topic_at, index, result });
+        self.slots.push(Slot {
+            topic_at,
+            index,
+            result,
+        });
         self.slots.len() - 1
     }
 
@@ -197,7 +224,10 @@ impl Answers {
 
     /// Nothing, or the end of the connection.
     fn without_acks(self) -> Reply {
-        let failed = self.slots.iter().find_map(|slot| Some((slot, slot.result.as_ref().err()?)));
+        let failed = self
+            .slots
+            .iter()
+            .find_map(|slot| Some((slot, slot.result.as_ref().err()?)));
         match failed {
             None => Reply::Nothing,
             Some((slot, failure)) => {
@@ -208,7 +238,9 @@ impl Answers {
                     topic.as_str(),
                     failure.error
                 );
-                Reply::Close { reason: reason.into() }
+                Reply::Close {
+                    reason: reason.into(),
+                }
             }
         }
     }

@@ -49,7 +49,12 @@ pub(super) fn topic_settings(shard: &Shard, own: &BTreeMap<String, String>) -> V
                 None => (None, DEFAULT),
             },
         };
-        TopicSetting { key, value, source, synonyms }
+        TopicSetting {
+            key,
+            value,
+            source,
+            synonyms,
+        }
     };
     topic_keys().iter().map(of_key).collect()
 }

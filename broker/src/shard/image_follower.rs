@@ -12,8 +12,8 @@ use millstream_replication::Leadership;
 use millstream_storage::Log;
 use tracing::{error, info, warn};
 
-use super::partition::{Partition, Watcher};
 use super::Shard;
+use super::partition::{Partition, Watcher};
 use crate::GROUP_METADATA_TOPIC;
 use crate::controller::{ImageReceiver, Publication};
 use crate::coordinator::CoordinatorShell;
@@ -25,7 +25,9 @@ impl Shard {
     /// Takes the first image: when this returns, the shard's partitions are open. Then follows the
     /// later ones for as long as the controller runs.
     pub async fn follow_images(self: &Rc<Self>, mut images: ImageReceiver) {
-        let Some(first) = images.next().await else { return };
+        let Some(first) = images.next().await else {
+            return;
+        };
         self.apply(first).await;
         let shard = self.clone();
         let follow = async move {
@@ -61,15 +63,20 @@ impl Shard {
                 self.topic_configs.borrow_mut().remove(&topic.id);
             }
         }
-        let created = delta.topics_created.iter().filter_map(|id| image.topic(*id));
+        let created = delta
+            .topics_created
+            .iter()
+            .filter_map(|id| image.topic(*id));
         let mut wanted: Vec<(Arc<Topic>, PartitionIndex)> = created
             .flat_map(|topic| topic.iter().map(|(index, _)| (topic.clone(), index)))
             .collect();
         for (id, changed) in &delta.topics_changed {
             let topic = image.topic(*id);
-            wanted.extend(topic.iter().flat_map(|topic| {
-                changed.iter().map(|index| (Arc::clone(topic), *index))
-            }));
+            wanted.extend(
+                topic
+                    .iter()
+                    .flat_map(|topic| changed.iter().map(|index| (Arc::clone(topic), *index))),
+            );
         }
         wanted.retain(|(topic, index)| self.holds(topic, *index));
         // The settings of new topics are resolved against the new image, which nobody else sees
@@ -104,7 +111,10 @@ impl Shard {
 
     /// Whether this shard has a replica of the partition.
     fn holds(&self, topic: &Topic, index: PartitionIndex) -> bool {
-        let id = TopicPartition { topic_id: topic.id, partition: index };
+        let id = TopicPartition {
+            topic_id: topic.id,
+            partition: index,
+        };
         self.owner(id) == self.id
             && topic
                 .partition(index)
@@ -117,13 +127,23 @@ impl Shard {
         index: PartitionIndex,
         config: &crate::config::TopicConfig,
     ) {
-        let id = TopicPartition { topic_id: topic.id, partition: index };
+        let id = TopicPartition {
+            topic_id: topic.id,
+            partition: index,
+        };
         let open = self.partitions.borrow().get(&id).cloned();
         if let Some(partition) = open {
             self.lead_if_leader(&partition, topic, config);
             return;
         }
-        let opened = Log::open(&self.store, &topic.name, index, topic.id, config.log.clone()).await;
+        let opened = Log::open(
+            &self.store,
+            &topic.name,
+            index,
+            topic.id,
+            config.log.clone(),
+        )
+        .await;
         let (log, recovery) = match opened {
             Ok(opened) => opened,
             Err(cause) => {
@@ -166,7 +186,9 @@ impl Shard {
         topic: &Topic,
         config: &crate::config::TopicConfig,
     ) {
-        let Some(state) = topic.partition(partition.id().partition) else { return };
+        let Some(state) = topic.partition(partition.id().partition) else {
+            return;
+        };
         if state.leader != self.config.node_id {
             partition.resign();
             return;
@@ -186,12 +208,17 @@ impl Shard {
             coordinator.topic_deleted(StrBytes::from_string(topic.name.to_string()));
         }
         for (index, _) in topic.iter() {
-            let id = TopicPartition { topic_id: topic.id, partition: index };
+            let id = TopicPartition {
+                topic_id: topic.id,
+                partition: index,
+            };
             self.broken.borrow_mut().remove(&id);
             if &*topic.name == GROUP_METADATA_TOPIC {
                 self.coordinators.borrow_mut().remove(&index);
             }
-            let Some(partition) = self.partitions.borrow_mut().remove(&id) else { continue };
+            let Some(partition) = self.partitions.borrow_mut().remove(&id) else {
+                continue;
+            };
             partition.resign();
             if let Err(cause) = partition.log().delete().await {
                 error!(topic = %topic.name, partition = %index, %cause, "the partition's files stay");

@@ -105,7 +105,11 @@ pub type ProduceResult = Result<Produced, ProduceFailure>;
 
 impl From<ErrorCode> for ProduceFailure {
     fn from(error: ErrorCode) -> ProduceFailure {
-        ProduceFailure { error, message: None, records: Vec::new() }
+        ProduceFailure {
+            error,
+            message: None,
+            records: Vec::new(),
+        }
     }
 }
 
@@ -223,6 +227,9 @@ pub struct FoundOffset {
 
 impl FoundOffset {
     /// There is no such record.
-    pub const NONE: FoundOffset =
-        FoundOffset { timestamp: -1, offset: Offset(-1), leader_epoch: LeaderEpoch::NONE };
+    pub const NONE: FoundOffset = FoundOffset {
+        timestamp: -1,
+        offset: Offset(-1),
+        leader_epoch: LeaderEpoch::NONE,
+    };
 }

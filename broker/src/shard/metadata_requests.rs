@@ -11,12 +11,21 @@ use crate::GROUP_METADATA_TOPIC;
 impl Shard {
     /// Makes `__consumer_offsets` if it is not there; when this returns, this shard knows it.
     pub async fn ensure_group_topic(self: &Rc<Self>) -> Result<(), ErrorCode> {
-        if self.image.borrow().topic_by_name(GROUP_METADATA_TOPIC).is_some() {
+        if self
+            .image
+            .borrow()
+            .topic_by_name(GROUP_METADATA_TOPIC)
+            .is_some()
+        {
             return Ok(());
         }
         let unavailable = |_: ApiError| ErrorCode::CoordinatorNotAvailable;
         let names = vec![GROUP_METADATA_TOPIC.to_owned()];
-        let ensured = self.controller.ensure_topics(names).await.map_err(unavailable)?;
+        let ensured = self
+            .controller
+            .ensure_topics(names)
+            .await
+            .map_err(unavailable)?;
         for topic in ensured {
             let id = topic.result.map_err(unavailable)?;
             self.wait_for_topic(id).await;
@@ -52,7 +61,11 @@ impl Shard {
                 return Ok(id);
             }
             let node_id = self.config.node_id;
-            let epoch = self.image.borrow().broker(node_id).map_or(-1, |broker| broker.epoch);
+            let epoch = self
+                .image
+                .borrow()
+                .broker(node_id)
+                .map_or(-1, |broker| broker.epoch);
             let block = self.controller.allocate_producer_ids(node_id, epoch).await;
             let block = block.map_err(|error| match error.code {
                 ErrorCode::NotController => ErrorCode::CoordinatorNotAvailable,

@@ -174,7 +174,9 @@ impl Shard {
         let own = image.topic_configs(&topic.name);
         let own = |name: &str| own.get(name).map(String::as_str);
         let config = Rc::new(TopicConfig::resolve(&self.config.settings, own));
-        self.topic_configs.borrow_mut().insert(topic.id, config.clone());
+        self.topic_configs
+            .borrow_mut()
+            .insert(topic.id, config.clone());
         config
     }
 
@@ -204,9 +206,20 @@ mod tests {
 
     #[test]
     fn the_partitions_of_a_topic_are_dealt_round() {
-        let topic_id = TopicId(uuid::Uuid::from_u128(0x1234_5678_9abc_def0_0fed_cba9_8765_4321));
+        let topic_id = TopicId(uuid::Uuid::from_u128(
+            0x1234_5678_9abc_def0_0fed_cba9_8765_4321,
+        ));
         let owners: Vec<_> = (0..6)
-            .map(|p| owner_of(TopicPartition { topic_id, partition: PartitionIndex(p) }, 3).0)
+            .map(|p| {
+                owner_of(
+                    TopicPartition {
+                        topic_id,
+                        partition: PartitionIndex(p),
+                    },
+                    3,
+                )
+                .0
+            })
             .collect();
         assert_eq!(owners[..3], owners[3..]);
         let mut first = owners[..3].to_vec();

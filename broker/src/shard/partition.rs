@@ -57,7 +57,10 @@ pub type Wake = Rc<dyn Fn(Watcher)>;
 
 impl Partition {
     /// A partition whose log is open.
-    #[expect(clippy::too_many_arguments, reason = "what a partition joins; it has one caller")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a partition joins; it has one caller"
+    )]
     pub fn new(
         id: TopicPartition,
         topic: Arc<str>,
@@ -122,7 +125,12 @@ impl Partition {
         origin: AppendOrigin,
     ) -> oneshot::Receiver<ProduceResult> {
         let (result, receiver) = oneshot::channel();
-        let unappended = Unappended { acks, batch, origin, result };
+        let unappended = Unappended {
+            acks,
+            batch,
+            origin,
+            result,
+        };
         if !self.unappended.borrow().is_empty() {
             self.unappended.borrow_mut().push_back(unappended);
             return receiver;
@@ -131,7 +139,9 @@ impl Partition {
             self.unappended.borrow_mut().push_back(unappended);
             let partition = self.clone();
             self.reactor
-                .spawn(TaskQueue::Requests, async move { partition.append_as_room_comes().await })
+                .spawn(TaskQueue::Requests, async move {
+                    partition.append_as_room_comes().await
+                })
                 .detach();
         }
         receiver
@@ -166,7 +176,11 @@ impl Partition {
             return result;
         }
         let max_bytes = usize::try_from(part.max_bytes).unwrap_or(usize::MAX);
-        match self.log.read(offset, max_bytes, bound, part.at_least_one).await {
+        match self
+            .log
+            .read(offset, max_bytes, bound, part.at_least_one)
+            .await
+        {
             Ok(plan) => {
                 result.records = plan;
                 result
@@ -185,16 +199,28 @@ impl Partition {
         let by_record = match part.query {
             OffsetQuery::Latest => {
                 let leader_epoch = self.epoch_of(self.log.log_end_offset());
-                return Ok(FoundOffset { timestamp: -1, offset: bound, leader_epoch });
+                return Ok(FoundOffset {
+                    timestamp: -1,
+                    offset: bound,
+                    leader_epoch,
+                });
             }
             OffsetQuery::Earliest => {
                 let offset = self.log.log_start_offset();
                 let leader_epoch = self.epoch_of(offset);
-                return Ok(FoundOffset { timestamp: -1, offset, leader_epoch });
+                return Ok(FoundOffset {
+                    timestamp: -1,
+                    offset,
+                    leader_epoch,
+                });
             }
             OffsetQuery::EndOfEpoch(epoch) => {
                 let (leader_epoch, offset) = self.log.end_offset_for_epoch(epoch);
-                return Ok(FoundOffset { timestamp: -1, offset, leader_epoch });
+                return Ok(FoundOffset {
+                    timestamp: -1,
+                    offset,
+                    leader_epoch,
+                });
             }
             OffsetQuery::MaxTimestamp => self.log.max_timestamp_offset(bound).await,
             OffsetQuery::Timestamp(timestamp) => {
@@ -239,7 +265,12 @@ impl Partition {
     }
 
     fn try_append(self: &Rc<Self>, unappended: Unappended) -> Option<Unappended> {
-        let Unappended { acks, batch, origin, result } = unappended;
+        let Unappended {
+            acks,
+            batch,
+            origin,
+            result,
+        } = unappended;
         let epoch = match self.leader.borrow().check_produce(acks) {
             Ok(epoch) => epoch,
             Err(refusal) => {
@@ -247,7 +278,10 @@ impl Partition {
                 return None;
             }
         };
-        match self.log.append(&batch, epoch, origin, self.reactor.wall_clock_ms()) {
+        match self
+            .log
+            .append(&batch, epoch, origin, self.reactor.wall_clock_ms())
+        {
             Ok(appended) => {
                 let produced = Produced {
                     base_offset: appended.base_offset,
@@ -257,9 +291,12 @@ impl Partition {
                 self.answer_when_kept(acks, appended.last_offset.next(), produced, result);
                 None
             }
-            Err(AppendError::NoRoom | AppendError::Truncating) => {
-                Some(Unappended { acks, batch, origin, result })
-            }
+            Err(AppendError::NoRoom | AppendError::Truncating) => Some(Unappended {
+                acks,
+                batch,
+                origin,
+                result,
+            }),
             Err(refused) => {
                 let _ = result.send(Err(append_failure(&refused)));
                 None
@@ -286,7 +323,10 @@ impl Partition {
         if !self.following_log.replace(true) {
             let partition = self.clone();
             self.reactor
-                .spawn(TaskQueue::Requests, async move { partition.follow_log().await })
+                .spawn(
+                    TaskQueue::Requests,
+                    async move { partition.follow_log().await },
+                )
                 .detach();
         }
     }
@@ -294,7 +334,9 @@ impl Partition {
     async fn append_as_room_comes(self: Rc<Self>) {
         loop {
             let room = self.store.room().notified();
-            let Some(next) = self.unappended.borrow_mut().pop_front() else { return };
+            let Some(next) = self.unappended.borrow_mut().pop_front() else {
+                return;
+            };
             // While this one is out of the queue nobody can overtake it: `produce` runs only at
             // suspension points of this task.
             if let Some(next) = self.try_append(next) {
@@ -373,7 +415,10 @@ impl Partition {
     /// The term in which the record at `offset` was written, or the last one at the log's end.
     fn epoch_of(&self, offset: Offset) -> LeaderEpoch {
         let epochs = self.log.leader_epochs();
-        let entry = epochs.iter().rev().find(|entry| entry.start_offset <= offset);
+        let entry = epochs
+            .iter()
+            .rev()
+            .find(|entry| entry.start_offset <= offset);
         entry.map_or(LeaderEpoch::NONE, |entry| entry.epoch)
     }
 
@@ -394,7 +439,9 @@ impl Partition {
         if part.last_fetched_epoch < 0 {
             return None;
         }
-        let (epoch, end) = self.log.end_offset_for_epoch(LeaderEpoch(part.last_fetched_epoch));
+        let (epoch, end) = self
+            .log
+            .end_offset_for_epoch(LeaderEpoch(part.last_fetched_epoch));
         let parted = epoch.0 < part.last_fetched_epoch || end < part.fetch_offset;
         parted.then_some((epoch, end))
     }
@@ -417,7 +464,11 @@ fn append_failure(refused: &AppendError) -> ProduceFailure {
         AppendError::Offline(_) => ErrorCode::KafkaStorageError,
         AppendError::NoRoom | AppendError::Truncating => ErrorCode::RequestTimedOut,
     };
-    ProduceFailure { error, message: Some(refused.to_string()), records: Vec::new() }
+    ProduceFailure {
+        error,
+        message: Some(refused.to_string()),
+        records: Vec::new(),
+    }
 }
 
 fn storage_error(cause: &ReadError) -> ErrorCode {

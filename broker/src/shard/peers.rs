@@ -30,7 +30,10 @@ pub struct PeerEnds {
 /// Makes the mailboxes between `count` shards: one for each ordered pair.
 pub fn mesh(count: usize) -> Vec<PeerEnds> {
     let mut ends: Vec<PeerEnds> = (0..count)
-        .map(|_| PeerEnds { senders: Vec::new(), receivers: Vec::new() })
+        .map(|_| PeerEnds {
+            senders: Vec::new(),
+            receivers: Vec::new(),
+        })
         .collect();
     for from in 0..count {
         for to in 0..count {
@@ -68,7 +71,12 @@ impl Peers {
         let outboxes = ends
             .senders
             .into_iter()
-            .map(|sender| Rc::new(RefCell::new(Outbox { sender, waiting: VecDeque::new() })))
+            .map(|sender| {
+                Rc::new(RefCell::new(Outbox {
+                    sender,
+                    waiting: VecDeque::new(),
+                }))
+            })
             .collect();
         let peers = Peers {
             reactor: reactor.clone(),
@@ -97,7 +105,14 @@ impl Peers {
         self.next_call.set(id.0 + 1);
         let (sender, receiver) = oneshot::channel();
         self.calls.borrow_mut().insert(id, sender);
-        self.send(to, ShardMessage::Request { id, image_offset, request });
+        self.send(
+            to,
+            ShardMessage::Request {
+                id,
+                image_offset,
+                request,
+            },
+        );
         receiver
     }
 
@@ -119,7 +134,9 @@ impl Peers {
             return;
         }
         let sender = state.sender.as_mut().expect("checked above");
-        let Err(message) = sender.try_send(message) else { return };
+        let Err(message) = sender.try_send(message) else {
+            return;
+        };
         state.waiting.push_back(message);
         let sender = state.sender.take().expect("checked above");
         let feed = feed(outbox.clone(), sender);

@@ -49,12 +49,23 @@ impl Shard {
 
     /// Reads from the owners of the partitions.
     pub async fn fetch(self: &Rc<Self>, read: FetchRead) -> Vec<(usize, FetchResult)> {
-        let FetchRead { isolation, watch, parts } = read;
+        let FetchRead {
+            isolation,
+            watch,
+            parts,
+        } = read;
         let asked: Vec<_> = self
             .by_owner(parts, |part| part.partition)
             .into_iter()
             .map(|(owner, parts)| {
-                self.ask(owner, ShardRequest::Fetch(FetchRead { isolation, watch, parts }))
+                self.ask(
+                    owner,
+                    ShardRequest::Fetch(FetchRead {
+                        isolation,
+                        watch,
+                        parts,
+                    }),
+                )
             })
             .collect();
         let mut results = Vec::new();
@@ -94,8 +105,13 @@ impl Shard {
     ) -> GroupResponse {
         let absent = request.error_response(context.api_version, ErrorCode::NotCoordinator);
         let image = self.image();
-        let Some(topic) = image.topic_by_name(crate::GROUP_METADATA_TOPIC) else { return absent };
-        let partition = TopicPartition { topic_id: topic.id, partition: index };
+        let Some(topic) = image.topic_by_name(crate::GROUP_METADATA_TOPIC) else {
+            return absent;
+        };
+        let partition = TopicPartition {
+            topic_id: topic.id,
+            partition: index,
+        };
         let request = ShardRequest::Group(index, Box::new((context, request)));
         match self.ask(self.owner(partition), request).await {
             Some(ShardReply::Group(response)) => *response,
@@ -142,20 +158,22 @@ impl Shard {
         }
     }
 
-    pub(super) fn serve_peer(
-        self: &Rc<Self>,
-        from: ShardId,
-        mut receiver: Receiver<ShardMessage>,
-    ) {
+    pub(super) fn serve_peer(self: &Rc<Self>, from: ShardId, mut receiver: Receiver<ShardMessage>) {
         let shard = self.clone();
         let serve = async move {
             while let Some(message) = receiver.recv().await {
                 match message {
                     ShardMessage::Reply(id, reply) => shard.peers.answered(id, reply),
                     ShardMessage::Wake(watch) => shard.wake((shard.id, watch)),
-                    ShardMessage::Request { id, image_offset, request } => {
+                    ShardMessage::Request {
+                        id,
+                        image_offset,
+                        request,
+                    } => {
                         // In the loop, so that later requests do not overtake this one.
-                        shard.wait_for_image(|image| image.offset() >= image_offset).await;
+                        shard
+                            .wait_for_image(|image| image.offset() >= image_offset)
+                            .await;
                         let answer = shard.start_request(from, request);
                         let answering = shard.clone();
                         let send = async move {
@@ -190,7 +208,9 @@ impl Shard {
 
     /// Waits until every shard has this one's metadata, or has stopped.
     pub(super) async fn others_catch_up(self: &Rc<Self>) {
-        let others = (0..self.peers.count()).map(ShardId).filter(|shard| *shard != self.id);
+        let others = (0..self.peers.count())
+            .map(ShardId)
+            .filter(|shard| *shard != self.id);
         join_all(others.map(|shard| self.call(shard, ShardRequest::CatchUp))).await;
     }
 
@@ -201,9 +221,7 @@ impl Shard {
         request: ShardRequest,
     ) -> LocalBoxFuture<'static, ShardReply> {
         match request {
-            ShardRequest::Produce(acks, timeout, parts) => {
-                self.start_produce(acks, timeout, parts)
-            },
+            ShardRequest::Produce(acks, timeout, parts) => self.start_produce(acks, timeout, parts),
             ShardRequest::Fetch(read) => {
                 let shard = self.clone();
                 async move { ShardReply::Fetch(shard.read_parts(from, read).await) }.boxed_local()
@@ -223,8 +241,9 @@ impl Shard {
                     let (context, request) = *question;
                     let response = match coordinator {
                         Some(coordinator) => coordinator.call(context, request).await,
-                        None => request
-                            .error_response(context.api_version, ErrorCode::NotCoordinator),
+                        None => {
+                            request.error_response(context.api_version, ErrorCode::NotCoordinator)
+                        }
                     };
                     ShardReply::Group(Box::new(response))
                 }
@@ -265,8 +284,11 @@ impl Shard {
     }
 
     async fn read_parts(&self, from: ShardId, read: FetchRead) -> Vec<(usize, FetchResult)> {
-        let partitions: Vec<_> =
-            read.parts.iter().map(|part| self.partition(part.partition)).collect();
+        let partitions: Vec<_> = read
+            .parts
+            .iter()
+            .map(|part| self.partition(part.partition))
+            .collect();
         // Watched before the read: what moves during it is not missed.
         if let Some((watch, _)) = read.watch {
             for partition in partitions.iter().flatten() {
@@ -283,7 +305,8 @@ impl Shard {
         }
         if let Some((watch, min_bytes)) = read.watch {
             let bytes: u64 = results.iter().map(|(_, result)| result.records.len).sum();
-            let at_once = |result: &FetchResult| result.error.is_some() || result.diverging.is_some();
+            let at_once =
+                |result: &FetchResult| result.error.is_some() || result.diverging.is_some();
             if bytes >= min_bytes || results.iter().any(|(_, result)| at_once(result)) {
                 for partition in partitions.iter().flatten() {
                     partition.unwatch((from, watch));
@@ -318,7 +341,10 @@ impl Shard {
             return Err(ErrorCode::KafkaStorageError);
         }
         let image = self.image.borrow();
-        match image.topic(id.topic_id).and_then(|topic| topic.partition(id.partition)) {
+        match image
+            .topic(id.topic_id)
+            .and_then(|topic| topic.partition(id.partition))
+        {
             Some(_) => Err(ErrorCode::NotLeaderOrFollower),
             None => Err(ErrorCode::UnknownTopicOrPartition),
         }
@@ -339,7 +365,10 @@ impl Shard {
     ) -> AHashMap<ShardId, Vec<T>> {
         let mut by_owner: AHashMap<ShardId, Vec<T>> = AHashMap::new();
         for part in parts {
-            by_owner.entry(self.owner(partition(&part))).or_default().push(part);
+            by_owner
+                .entry(self.owner(partition(&part)))
+                .or_default()
+                .push(part);
         }
         by_owner
     }

@@ -46,7 +46,11 @@ async fn create(connection: &Connection, topics: &[CreatableTopic], validate: bo
         .collect()
 }
 
-async fn metadata(connection: &Connection, version: i16, names: Option<&[&str]>) -> MetadataResponse {
+async fn metadata(
+    connection: &Connection,
+    version: i16,
+    names: Option<&[&str]>,
+) -> MetadataResponse {
     let topics = names.map(|names| {
         let topic = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
         names.iter().map(topic).collect()
@@ -77,8 +81,9 @@ fn topics_that_cannot_be_are_refused_with_kafkas_codes() {
                 .with_assignments(assignments.collect())
         };
         let configured = |name: &str, key: &str, value: &str| {
-            let config =
-                CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)));
+            let config = CreatableTopicConfig::default()
+                .with_name(text(key))
+                .with_value(Some(text(value)));
             topic(name).with_configs(vec![config])
         };
         let refused = [
@@ -87,18 +92,42 @@ fn topics_that_cannot_be_are_refused_with_kafkas_codes() {
             (topic(".."), ErrorCode::InvalidTopicException),
             (topic("a/b"), ErrorCode::InvalidTopicException),
             (topic(&"x".repeat(250)), ErrorCode::InvalidTopicException),
-            (topic("p0").with_num_partitions(0), ErrorCode::InvalidPartitions),
-            (topic("p-2").with_num_partitions(-2), ErrorCode::InvalidPartitions),
-            (topic("r0").with_replication_factor(0), ErrorCode::InvalidReplicationFactor),
-            (topic("r2").with_replication_factor(2), ErrorCode::InvalidReplicationFactor),
-            (assigned("other-broker", &[&[2]]), ErrorCode::InvalidReplicaAssignment),
-            (assigned("twice", &[&[1, 1]]), ErrorCode::InvalidReplicaAssignment),
+            (
+                topic("p0").with_num_partitions(0),
+                ErrorCode::InvalidPartitions,
+            ),
+            (
+                topic("p-2").with_num_partitions(-2),
+                ErrorCode::InvalidPartitions,
+            ),
+            (
+                topic("r0").with_replication_factor(0),
+                ErrorCode::InvalidReplicationFactor,
+            ),
+            (
+                topic("r2").with_replication_factor(2),
+                ErrorCode::InvalidReplicationFactor,
+            ),
+            (
+                assigned("other-broker", &[&[2]]),
+                ErrorCode::InvalidReplicaAssignment,
+            ),
+            (
+                assigned("twice", &[&[1, 1]]),
+                ErrorCode::InvalidReplicaAssignment,
+            ),
             (
                 assigned("both", &[&[1]]).with_num_partitions(1),
                 ErrorCode::InvalidRequest,
             ),
-            (configured("key", "no.such.key", "1"), ErrorCode::InvalidConfig),
-            (configured("value", "retention.ms", "soon"), ErrorCode::InvalidConfig),
+            (
+                configured("key", "no.such.key", "1"),
+                ErrorCode::InvalidConfig,
+            ),
+            (
+                configured("value", "retention.ms", "soon"),
+                ErrorCode::InvalidConfig,
+            ),
         ];
         let topics: Vec<_> = refused.iter().map(|(topic, _)| topic.clone()).collect();
         let codes = create(&connection, &topics, false).await;
@@ -147,9 +176,15 @@ fn a_topic_made_on_demand_is_there_when_asked_for_again() {
         let connection = client.connect().await;
         // From version 4 the request says whether it may.
         let answer = metadata(&connection, 12, Some(&["forbidden"])).await;
-        assert_eq!(answer.topics[0].error_code, ErrorCode::UnknownTopicOrPartition.code());
+        assert_eq!(
+            answer.topics[0].error_code,
+            ErrorCode::UnknownTopicOrPartition.code()
+        );
         let first = metadata(&connection, 3, Some(&["wanted"])).await;
-        assert_eq!(first.topics[0].error_code, ErrorCode::UnknownTopicOrPartition.code());
+        assert_eq!(
+            first.topics[0].error_code,
+            ErrorCode::UnknownTopicOrPartition.code()
+        );
         let answer = loop {
             let answer = metadata(&connection, 3, Some(&["wanted"])).await;
             if answer.topics[0].error_code == 0 {
@@ -159,12 +194,22 @@ fn a_topic_made_on_demand_is_there_when_asked_for_again() {
         assert_eq!(answer.topics[0].partitions.len(), 3);
         let all = metadata(&connection, 12, None).await;
         let names: Vec<_> = all.topics.iter().flat_map(|topic| &topic.name).collect();
-        assert_eq!(names, [&topic_name("wanted")], "the forbidden one was never made");
+        assert_eq!(
+            names,
+            [&topic_name("wanted")],
+            "the forbidden one was never made"
+        );
         // Produce does not make topics.
         let refused = produce(&connection, "other", 0, batch(&["a"])).await;
-        assert_eq!(refused.error_code, ErrorCode::UnknownTopicOrPartition.code());
+        assert_eq!(
+            refused.error_code,
+            ErrorCode::UnknownTopicOrPartition.code()
+        );
         let invalid = metadata(&connection, 3, Some(&["a/b"])).await;
-        assert_eq!(invalid.topics[0].error_code, ErrorCode::InvalidTopicException.code());
+        assert_eq!(
+            invalid.topics[0].error_code,
+            ErrorCode::InvalidTopicException.code()
+        );
     });
 }
 
@@ -176,12 +221,19 @@ fn a_topic_made_again_has_another_id_and_none_of_the_old_records() {
         let old = create_topic(&connection, "t", 2, &[]).await;
         produce(&connection, "t", 0, batch(&["old"])).await;
         let request = DeleteTopicsRequest::default()
-            .with_topics(vec![DeleteTopicState::default().with_name(None).with_topic_id(old)])
+            .with_topics(vec![
+                DeleteTopicState::default()
+                    .with_name(None)
+                    .with_topic_id(old),
+            ])
             .with_timeout_ms(10_000);
         let answer = call(&connection, newest(ApiKey::DeleteTopics), &request).await;
         assert_eq!(answer.responses[0].error_code, 0);
         let again = call(&connection, newest(ApiKey::DeleteTopics), &request).await;
-        assert_eq!(again.responses[0].error_code, ErrorCode::UnknownTopicId.code());
+        assert_eq!(
+            again.responses[0].error_code,
+            ErrorCode::UnknownTopicId.code()
+        );
         let new = create_topic(&connection, "t", 2, &[]).await;
         assert_ne!(old, new);
         let answer = call(&connection, 12, &fetch_request("t", 0, 0)).await;
@@ -211,10 +263,15 @@ fn deleting_can_be_switched_off() {
         let connection = client.connect().await;
         create_topic(&connection, "t", 1, &[]).await;
         let request = DeleteTopicsRequest::default()
-            .with_topics(vec![DeleteTopicState::default().with_name(Some(topic_name("t")))])
+            .with_topics(vec![
+                DeleteTopicState::default().with_name(Some(topic_name("t"))),
+            ])
             .with_timeout_ms(10_000);
         let answer = call(&connection, newest(ApiKey::DeleteTopics), &request).await;
-        assert_eq!(answer.responses[0].error_code, ErrorCode::TopicDeletionDisabled.code());
+        assert_eq!(
+            answer.responses[0].error_code,
+            ErrorCode::TopicDeletionDisabled.code()
+        );
     });
 }
 
@@ -227,7 +284,10 @@ async fn setting(connection: &Connection, topic: &str, name: &str) -> (Option<St
     let answer = call(connection, newest(ApiKey::DescribeConfigs), &request).await;
     assert_eq!(answer.results[0].error_code, 0);
     let config = &answer.results[0].configs[0];
-    (config.value.as_ref().map(ToString::to_string), config.config_source)
+    (
+        config.value.as_ref().map(ToString::to_string),
+        config.config_source,
+    )
 }
 
 #[test]
@@ -237,7 +297,11 @@ fn settings_of_topics_change_and_stay_changed() {
         let connection = client.connect().await;
         create_topic(&connection, "t", 1, &[]).await;
         let (value, source) = setting(&connection, "t", "retention.ms").await;
-        assert_eq!((value.as_deref(), source), (Some("7200000"), 4), "the node's own setting");
+        assert_eq!(
+            (value.as_deref(), source),
+            (Some("7200000"), 4),
+            "the node's own setting"
+        );
         let change = |operation, name: &str, value: Option<&str>| {
             let config = AlterableConfig::default()
                 .with_name(text(name))
@@ -256,9 +320,15 @@ fn settings_of_topics_change_and_stay_changed() {
         assert_eq!(code(change(0, "max.message.bytes", Some("100"))).await, 0);
         assert_eq!(code(change(2, "cleanup.policy", Some("compact"))).await, 0);
         let invalid = ErrorCode::InvalidConfig.code();
-        assert_eq!(code(change(0, "max.message.bytes", Some("-1"))).await, invalid);
+        assert_eq!(
+            code(change(0, "max.message.bytes", Some("-1"))).await,
+            invalid
+        );
         assert_eq!(code(change(0, "no.such.key", Some("1"))).await, invalid);
-        assert_eq!(code(change(9, "retention.ms", Some("1"))).await, ErrorCode::InvalidRequest.code());
+        assert_eq!(
+            code(change(9, "retention.ms", Some("1"))).await,
+            ErrorCode::InvalidRequest.code()
+        );
         // The change acts.
         loop {
             let kept = produce(&connection, "t", 0, batch(&["0123456789"; 20])).await;
@@ -271,7 +341,11 @@ fn settings_of_topics_change_and_stay_changed() {
     cluster.run(async |client| {
         let connection = client.connect().await;
         let (value, source) = setting(&connection, "t", "max.message.bytes").await;
-        assert_eq!((value.as_deref(), source), (Some("100"), 1), "the topic's own setting");
+        assert_eq!(
+            (value.as_deref(), source),
+            (Some("100"), 1),
+            "the topic's own setting"
+        );
         let (value, _) = setting(&connection, "t", "cleanup.policy").await;
         assert_eq!(value.as_deref(), Some("delete,compact"));
     });
@@ -289,12 +363,20 @@ fn the_cluster_describes_itself_and_the_coordinator_is_found() {
         assert_eq!(all.cluster_id.as_ref(), Some(&described.cluster_id));
         assert_eq!(described.cluster_id.len(), 22);
 
-        let keys = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("a"), text("b")]);
+        let keys =
+            FindCoordinatorRequest::default().with_coordinator_keys(vec![text("a"), text("b")]);
         let found = call(&connection, newest(ApiKey::FindCoordinator), &keys).await;
-        let nodes: Vec<_> = found.coordinators.iter().map(|c| (c.error_code, c.node_id.0)).collect();
+        let nodes: Vec<_> = found
+            .coordinators
+            .iter()
+            .map(|c| (c.error_code, c.node_id.0))
+            .collect();
         assert_eq!(nodes, [(0, 1), (0, 1)]);
         let all = metadata(&connection, 12, None).await;
-        let groups = all.topics.iter().find(|topic| topic.name == Some(topic_name("__consumer_offsets")));
+        let groups = all
+            .topics
+            .iter()
+            .find(|topic| topic.name == Some(topic_name("__consumer_offsets")));
         let groups = groups.expect("made when a coordinator was first asked for");
         assert!(groups.is_internal);
         assert_eq!(groups.partitions.len(), 50);
@@ -310,8 +392,11 @@ fn the_versions_told_are_those_served() {
             .with_client_software_name(text("test"))
             .with_client_software_version(text("1"));
         let answer = call(&connection, 3, &request).await;
-        let told: Vec<_> =
-            answer.api_keys.iter().map(|a| (a.api_key, a.min_version, a.max_version)).collect();
+        let told: Vec<_> = answer
+            .api_keys
+            .iter()
+            .map(|a| (a.api_key, a.min_version, a.max_version))
+            .collect();
         let served: Vec<_> = millstream_protocol::api::APIS
             .iter()
             .map(|api| match api.key {

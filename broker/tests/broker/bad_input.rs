@@ -15,7 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn connect(daemon: &Daemon) -> TcpStream {
     let stream = TcpStream::connect(&daemon.address).expect("it listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a socket option");
     stream
 }
 
@@ -76,20 +78,58 @@ fn each_is_refused_and_logged_once_with_its_cause() {
     let cut_short = &request(METADATA, 1, &[0, 0, 0, 1])[..12];
     let oversize = [&2_000_000_i32.to_be_bytes()[..], &[0; 100]].concat();
     let cases: [(&[u8], bool, &str); 9] = [
-        (b"GET /topics HTTP/1.1\r\nHost: broker\r\n\r\n", false, "HTTP"),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", false, "TLS"),
-        (&oversize, false, "2000000 bytes, more than the 1000000 that are allowed"),
-        (b"\xff\xff\xff\xfe\0\0\0\0\0\0\0\0", false, "a frame of -2 bytes"),
-        (cut_short, true, "the stream ended after 12 of a frame's 18 bytes"),
-        (&request(9_999, 0, &[]), false, "API key 9999 (version 0) is not known"),
-        (&request(-1, 0, &[]), false, "API key -1 (version 0) is not known"),
-        (&request(METADATA, 99, &[]), false, "version 99 of Metadata is not handled"),
+        (
+            b"GET /topics HTTP/1.1\r\nHost: broker\r\n\r\n",
+            false,
+            "HTTP",
+        ),
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            false,
+            "TLS",
+        ),
+        (
+            &oversize,
+            false,
+            "2000000 bytes, more than the 1000000 that are allowed",
+        ),
+        (
+            b"\xff\xff\xff\xfe\0\0\0\0\0\0\0\0",
+            false,
+            "a frame of -2 bytes",
+        ),
+        (
+            cut_short,
+            true,
+            "the stream ended after 12 of a frame's 18 bytes",
+        ),
+        (
+            &request(9_999, 0, &[]),
+            false,
+            "API key 9999 (version 0) is not known",
+        ),
+        (
+            &request(-1, 0, &[]),
+            false,
+            "API key -1 (version 0) is not known",
+        ),
+        (
+            &request(METADATA, 99, &[]),
+            false,
+            "version 99 of Metadata is not handled",
+        ),
         // A list of two billion topics in four bytes.
-        (&request(METADATA, 1, &[0x7f, 0xff, 0xff, 0xff]), false, "Metadata version 1: "),
+        (
+            &request(METADATA, 1, &[0x7f, 0xff, 0xff, 0xff]),
+            false,
+            "Metadata version 1: ",
+        ),
     ];
     let refusals = cases.map(|(bytes, ends, words)| {
         let peer = refused(&daemon, bytes, ends);
-        (&good).write_all(&request(API_VERSIONS, 0, &[])).expect("it is connected");
+        (&good)
+            .write_all(&request(API_VERSIONS, 0, &[]))
+            .expect("it is connected");
         let (correlation_id, body) = response(&good);
         assert_eq!((correlation_id, error_code(&body)), (7, 0), "{words}");
         (peer, words)
@@ -97,10 +137,17 @@ fn each_is_refused_and_logged_once_with_its_cause() {
 
     // The one request that clients send in versions that the server may not know.
     let newer = connect(&daemon);
-    (&newer).write_all(&request(API_VERSIONS, 99, &[])).expect("it is connected");
+    (&newer)
+        .write_all(&request(API_VERSIONS, 99, &[]))
+        .expect("it is connected");
     let (correlation_id, body) = response(&newer);
-    assert_eq!((correlation_id, error_code(&body)), (7, UNSUPPORTED_VERSION));
-    (&newer).write_all(&request(API_VERSIONS, 0, &[])).expect("it may try again");
+    assert_eq!(
+        (correlation_id, error_code(&body)),
+        (7, UNSUPPORTED_VERSION)
+    );
+    (&newer)
+        .write_all(&request(API_VERSIONS, 0, &[]))
+        .expect("it may try again");
     assert_eq!(error_code(&response(&newer).1), 0);
     drop((good, newer));
 

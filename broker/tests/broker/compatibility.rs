@@ -16,19 +16,31 @@ fn every_api_is_listed_with_its_versions() {
     let mut table = String::new();
     for api in APIS {
         let (key, name) = (api.id(), format!("{:?}", api.key));
-        writeln!(table, "| {key} | {name} | {}–{} |", api.min_version, api.max_version)
-            .expect("a string takes all");
+        writeln!(
+            table,
+            "| {key} | {name} | {}–{} |",
+            api.min_version, api.max_version
+        )
+        .expect("a string takes all");
     }
-    assert!(page().contains(&table), "docs/compatibility.md should have this table:\n{table}");
+    assert!(
+        page().contains(&table),
+        "docs/compatibility.md should have this table:\n{table}"
+    );
 }
 
 #[test]
 fn every_refused_setting_is_listed() {
-    let mut keys: Vec<_> = broker_keys().filter(|key| key.status == Status::Refused).collect();
+    let mut keys: Vec<_> = broker_keys()
+        .filter(|key| key.status == Status::Refused)
+        .collect();
     keys.sort_by_key(|key| key.name);
     let mut table = String::new();
     for key in keys {
         writeln!(table, "| `{}` | {} |", key.name, key.text).expect("a string takes all");
     }
-    assert!(page().contains(&table), "docs/compatibility.md should have this table:\n{table}");
+    assert!(
+        page().contains(&table),
+        "docs/compatibility.md should have this table:\n{table}"
+    );
 }

@@ -69,7 +69,11 @@ async fn committed(connection: &Connection, id: &str, topic: &str) -> (i16, i64,
         }
         assert_eq!(found.error_code, 0);
         let partition = &found.topics[0].partitions[0];
-        let words = partition.metadata.as_ref().map(ToString::to_string).unwrap_or_default();
+        let words = partition
+            .metadata
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         return (partition.error_code, partition.committed_offset, words);
     }
 }
@@ -100,7 +104,10 @@ fn committed_offsets_outlive_stops_and_crashes() {
                 let found = committed(&connection, &format!("g{n}"), "t").await;
                 assert_eq!(found, (0, 2, format!("{n} at 2")));
             }
-            assert_eq!(committed(&connection, "nobody", "t").await, (0, -1, String::new()));
+            assert_eq!(
+                committed(&connection, "nobody", "t").await,
+                (0, -1, String::new())
+            );
         });
         match round {
             0 => cluster.restart(),
@@ -141,7 +148,10 @@ fn the_first_member_waits_for_others_as_long_as_it_is_set() {
             assert_eq!((joined.error_code, joined.generation_id), (0, 1));
             let waited = client.reactor.now() - began;
             let range = Duration::from_millis(least)..Duration::from_millis(most);
-            assert!(range.contains(&waited), "{waited:?} with a delay of {delay}");
+            assert!(
+                range.contains(&waited),
+                "{waited:?} with a delay of {delay}"
+            );
         });
     }
 }
@@ -164,7 +174,10 @@ fn a_member_goes_on_after_the_coordinator_has_crashed() {
             .with_protocol_name(Some(text("range")))
             .with_assignments(vec![assignment]);
         let synced = call(&connection, 5, &sync).await;
-        assert_eq!((synced.error_code, &synced.assignment[..]), (0, &b"partitions"[..]));
+        assert_eq!(
+            (synced.error_code, &synced.assignment[..]),
+            (0, &b"partitions"[..])
+        );
         (joined.member_id, joined.generation_id)
     });
     cluster.crash_and_restart(KeepUnsynced::None);
@@ -195,6 +208,9 @@ fn members_that_wait_are_answered_when_the_node_stops() {
     });
     cluster.sim.run_for(Duration::from_secs(1));
     cluster.stop();
-    let answer = cluster.sim.block_on(waiting).expect("answered, not cut off");
+    let answer = cluster
+        .sim
+        .block_on(waiting)
+        .expect("answered, not cut off");
     assert_eq!(answer.error_code, ErrorCode::CoordinatorNotAvailable.code());
 }

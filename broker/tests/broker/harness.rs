@@ -52,10 +52,23 @@ impl Cluster {
     }
 
     pub fn with_seed(seed: u64, settings: &[(&str, &str)]) -> Cluster {
-        let sim = Simulation::new(SimulationOptions { seed, ..SimulationOptions::default() });
+        let sim = Simulation::new(SimulationOptions {
+            seed,
+            ..SimulationOptions::default()
+        });
         let (broker, client) = (sim.add_node("broker"), sim.add_node("client"));
-        let settings = settings.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-        let mut cluster = Cluster { sim, broker, client, settings, running: None, starts: 0 };
+        let settings = settings
+            .iter()
+            .map(|(k, v)| ((*k).into(), (*v).into()))
+            .collect();
+        let mut cluster = Cluster {
+            sim,
+            broker,
+            client,
+            settings,
+            running: None,
+            starts: 0,
+        };
         cluster.start();
         cluster
     }
@@ -68,12 +81,19 @@ impl Cluster {
     pub fn try_start(&mut self) -> Result<(), String> {
         let mut settings = Settings::default();
         let address = self.broker.address(PORT);
-        let fixed = [("log.dirs", "/data".to_owned()), ("listeners", format!("PLAINTEXT://{address}"))];
+        let fixed = [
+            ("log.dirs", "/data".to_owned()),
+            ("listeners", format!("PLAINTEXT://{address}")),
+        ];
         for (name, value) in &fixed {
-            settings.take_pair(&format!("{name}={value}")).map_err(|e| e.to_string())?;
+            settings
+                .take_pair(&format!("{name}={value}"))
+                .map_err(|e| e.to_string())?;
         }
         for (name, value) in &self.settings {
-            settings.take_pair(&format!("{name}={value}")).map_err(|e| e.to_string())?;
+            settings
+                .take_pair(&format!("{name}={value}"))
+                .map_err(|e| e.to_string())?;
         }
         let config = Arc::new(BrokerConfig::new(settings).map_err(|e| e.to_string())?);
         let listener = BoundListener {
@@ -99,18 +119,31 @@ impl Cluster {
             parts.push(reactor.spawn(TaskQueue::Requests, shard.run(reactor.clone())));
         }
         let mut supervisor = node.supervisor;
-        let started = self.sim.block_on(supervisor.start()).map_err(|error| error.to_string());
+        let started = self
+            .sim
+            .block_on(supervisor.start())
+            .map_err(|error| error.to_string());
         let supervisor = Rc::new(RefCell::new(Some(supervisor)));
-        self.running = Some(Running { parts, supervisor, failure });
+        self.running = Some(Running {
+            parts,
+            supervisor,
+            failure,
+        });
         started
     }
 
     /// Stops the node in good order.
     pub fn stop(&mut self) {
         let running = self.running.take().expect("the node runs");
-        let mut supervisor = running.supervisor.borrow_mut().take().expect("it has not stopped");
+        let mut supervisor = running
+            .supervisor
+            .borrow_mut()
+            .take()
+            .expect("it has not stopped");
         supervisor.stop();
-        self.sim.block_on(supervisor.finish()).expect("the node stops");
+        self.sim
+            .block_on(supervisor.finish())
+            .expect("the node stops");
         for part in running.parts {
             self.sim.block_on(part);
         }
@@ -136,9 +169,14 @@ impl Cluster {
     {
         let reactor = self.client.reactor();
         let address = self.broker.address(PORT);
-        let test = test(Client { reactor: reactor.clone(), address });
+        let test = test(Client {
+            reactor: reactor.clone(),
+            address,
+        });
         let task = reactor.spawn(TaskQueue::Requests, test);
-        self.sim.block_on(task).expect("the client machine does not crash")
+        self.sim
+            .block_on(task)
+            .expect("the client machine does not crash")
     }
 }
 
@@ -155,14 +193,19 @@ impl Client {
             request_timeout: Duration::from_secs(600),
             ..ConnectionConfig::default()
         };
-        Connection::connect(&self.reactor, self.address, &config).await.expect("connected")
+        Connection::connect(&self.reactor, self.address, &config)
+            .await
+            .expect("connected")
     }
 }
 
 /// Sends `request` in `version`.
 pub async fn call<R: Request>(connection: &Connection, version: i16, request: &R) -> R::Response {
     let timeout = connection.request_timeout();
-    connection.call_version(request, version, timeout).await.expect("answered")
+    connection
+        .call_version(request, version, timeout)
+        .await
+        .expect("answered")
 }
 
 /// The newest version of an API that the broker serves.
@@ -186,17 +229,24 @@ pub async fn create_topic(
     configs: &[(&str, &str)],
 ) -> Uuid {
     let configs = configs.iter().map(|(name, value)| {
-        CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
+        CreatableTopicConfig::default()
+            .with_name(text(name))
+            .with_value(Some(text(value)))
     });
     let topic = CreatableTopic::default()
         .with_name(topic_name(name))
         .with_num_partitions(partitions)
         .with_replication_factor(-1)
         .with_configs(configs.collect());
-    let request =
-        CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+    let request = CreateTopicsRequest::default()
+        .with_topics(vec![topic])
+        .with_timeout_ms(10_000);
     let answer = call(connection, newest(ApiKey::CreateTopics), &request).await;
-    assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0].error_message);
+    assert_eq!(
+        answer.topics[0].error_code, 0,
+        "{:?}",
+        answer.topics[0].error_message
+    );
     answer.topics[0].topic_id
 }
 
@@ -218,8 +268,9 @@ pub const NOW_MS: i64 = 1_700_000_000_000;
 
 /// A produce request for one partition, in the shape of version 3 to 12.
 pub fn produce_request(topic: &str, partition: i32, acks: i16, records: Bytes) -> ProduceRequest {
-    let data =
-        PartitionProduceData::default().with_index(partition).with_records(Some(records));
+    let data = PartitionProduceData::default()
+        .with_index(partition)
+        .with_records(Some(records));
     let topic = TopicProduceData::default()
         .with_name(topic_name(topic))
         .with_partition_data(vec![data]);
@@ -249,8 +300,9 @@ pub fn fetch_request(topic: &str, partition: i32, offset: i64) -> FetchRequest {
         .with_current_leader_epoch(-1)
         .with_last_fetched_epoch(-1)
         .with_partition_max_bytes(1 << 20);
-    let topic =
-        FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![wanted]);
+    let topic = FetchTopic::default()
+        .with_topic(topic_name(topic))
+        .with_partitions(vec![wanted]);
     FetchRequest::default()
         .with_max_wait_ms(0)
         .with_min_bytes(1)

@@ -20,7 +20,11 @@ fn refusal(configs: &'static [(&'static str, &'static str)], records: Bytes) -> 
         let connection = client.connect().await;
         create_topic(&connection, "t", 1, configs).await;
         let refused = produce(&connection, "t", 0, records).await;
-        assert_eq!((refused.base_offset, refused.log_append_time_ms), (-1, -1), "{refused:?}");
+        assert_eq!(
+            (refused.base_offset, refused.log_append_time_ms),
+            (-1, -1),
+            "{refused:?}"
+        );
         let answer = call(&connection, 12, &fetch_request("t", 0, 0)).await;
         assert_eq!(values(&answer), [], "nothing is appended");
         refused.error_code
@@ -47,7 +51,10 @@ fn a_wrong_checksum_is_corrupt_and_a_batch_cut_short_is_none() {
     assert_eq!(refusal(&[], flipped.into()), ErrorCode::CorruptMessage);
     let whole = batch(&["abc"]);
     // Kafka sees no batch at all in it.
-    assert_eq!(refusal(&[], whole.slice(..whole.len() - 1)), ErrorCode::InvalidRecord);
+    assert_eq!(
+        refusal(&[], whole.slice(..whole.len() - 1)),
+        ErrorCode::InvalidRecord
+    );
 }
 
 #[test]
@@ -63,7 +70,10 @@ fn a_batch_that_contradicts_itself_is_invalid() {
         },
     ];
     for change in invalid {
-        assert_eq!(refusal(&[], forged(&["a", "b"], change)), ErrorCode::InvalidRecord);
+        assert_eq!(
+            refusal(&[], forged(&["a", "b"], change)),
+            ErrorCode::InvalidRecord
+        );
     }
 }
 
@@ -77,12 +87,18 @@ fn one_batch_to_a_partition() {
 #[test]
 fn a_batch_larger_than_the_topic_takes_is_too_large() {
     let records = batch(&["0123456789"; 20]);
-    assert_eq!(refusal(&[("max.message.bytes", "200")], records), ErrorCode::MessageTooLarge);
+    assert_eq!(
+        refusal(&[("max.message.bytes", "200")], records),
+        ErrorCode::MessageTooLarge
+    );
 }
 
 #[test]
 fn a_timestamp_too_far_off_refuses_the_batch() {
-    let limits = &[("message.timestamp.after.max.ms", "1000"), ("message.timestamp.before.max.ms", "1000")];
+    let limits = &[
+        ("message.timestamp.after.max.ms", "1000"),
+        ("message.timestamp.before.max.ms", "1000"),
+    ];
     for timestamp in [NOW_MS * 2, 1] {
         let mut records = builder(&["a"]);
         records.push(timestamp, None, Some(b"b"), &[]);
@@ -102,7 +118,11 @@ fn a_compacted_topic_refuses_the_whole_batch_for_a_record_without_a_key() {
         records.push(NOW_MS, None, Some(b"b"), &[]);
         let refused = produce(&connection, "t", 0, records.build().expect("a batch")).await;
         assert_eq!(refused.error_code, ErrorCode::InvalidRecord.code());
-        let blamed: Vec<i32> = refused.record_errors.iter().map(|e| e.batch_index).collect();
+        let blamed: Vec<i32> = refused
+            .record_errors
+            .iter()
+            .map(|e| e.batch_index)
+            .collect();
         assert_eq!(blamed, [1]);
         let answer = call(&connection, 12, &fetch_request("t", 0, 0)).await;
         assert_eq!(values(&answer), []);
@@ -116,12 +136,23 @@ fn unknown_and_internal_topics_are_refused() {
         let connection = client.connect().await;
         create_topic(&connection, "t", 1, &[]).await;
         let code = async |topic, partition| {
-            produce(&connection, topic, partition, batch(&["a"])).await.error_code
+            produce(&connection, topic, partition, batch(&["a"]))
+                .await
+                .error_code
         };
-        assert_eq!(code("absent", 0).await, ErrorCode::UnknownTopicOrPartition.code());
-        assert_eq!(code("t", 1).await, ErrorCode::UnknownTopicOrPartition.code());
+        assert_eq!(
+            code("absent", 0).await,
+            ErrorCode::UnknownTopicOrPartition.code()
+        );
+        assert_eq!(
+            code("t", 1).await,
+            ErrorCode::UnknownTopicOrPartition.code()
+        );
         find_coordinator(&connection).await;
-        assert_eq!(code("__consumer_offsets", 0).await, ErrorCode::InvalidTopicException.code());
+        assert_eq!(
+            code("__consumer_offsets", 0).await,
+            ErrorCode::InvalidTopicException.code()
+        );
         let mut request = produce_request("", 0, -1, batch(&["a"]));
         request.topic_data[0].topic_id = uuid::Uuid::from_u128(5);
         let answer = call(&connection, 13, &request).await;
@@ -158,12 +189,18 @@ fn without_acks_there_is_no_answer_and_an_error_closes_the_connection() {
         create_topic(&connection, "t", 1, &[]).await;
         let good = produce_request("t", 0, 0, batch(&["a"]));
         connection.send(&good, 9).await.expect("sent");
-        let answer = call(&connection, 12, &fetch_request("t", 0, 0).with_max_wait_ms(5_000)).await;
+        let answer = call(
+            &connection,
+            12,
+            &fetch_request("t", 0, 0).with_max_wait_ms(5_000),
+        )
+        .await;
         assert_eq!(values(&answer), [(0, "a".to_owned())]);
 
         let bad = produce_request("absent", 0, 0, batch(&["a"]));
         connection.send(&bad, 9).await.expect("sent");
-        let next = connection.call_version(&fetch_request("t", 0, 0), 12, connection.request_timeout());
+        let next =
+            connection.call_version(&fetch_request("t", 0, 0), 12, connection.request_timeout());
         assert!(matches!(next.await, Err(ClientError::Disconnected { .. })));
     });
 }
@@ -185,9 +222,18 @@ fn the_broker_stamps_records_where_the_topic_says_so() {
     let cluster = Cluster::new(&[]);
     cluster.run(async |client| {
         let connection = client.connect().await;
-        create_topic(&connection, "t", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
+        create_topic(
+            &connection,
+            "t",
+            1,
+            &[("message.timestamp.type", "LogAppendTime")],
+        )
+        .await;
         let kept = produce(&connection, "t", 0, batch(&["a"])).await;
-        assert_eq!((kept.error_code, kept.base_offset, kept.log_start_offset), (0, 0, 0));
+        assert_eq!(
+            (kept.error_code, kept.base_offset, kept.log_start_offset),
+            (0, 0, 0)
+        );
         assert!(kept.log_append_time_ms > 0);
         let plain = create_topic(&connection, "u", 1, &[]).await;
         assert!(!plain.is_nil());
@@ -221,7 +267,10 @@ fn pipelined_batches_are_appended_in_their_order() {
 
 /// A batch of an idempotent producer.
 fn sequenced(id: ProducerId, epoch: i16, sequence: i32, values: &[&str]) -> Bytes {
-    builder(values).producer(id, epoch, sequence).build().expect("not compressed")
+    builder(values)
+        .producer(id, epoch, sequence)
+        .build()
+        .expect("not compressed")
 }
 
 async fn producer_id(connection: &Connection) -> ProducerId {
@@ -274,7 +323,8 @@ fn a_repeated_batch_is_answered_with_its_first_offset_and_not_appended() {
         cluster.run(async move |client| {
             let connection = client.connect().await;
             for n in 1..6 {
-                let again = produce(&connection, "t", 0, sequenced(id, 0, 2 * n, &["a", "b"])).await;
+                let again =
+                    produce(&connection, "t", 0, sequenced(id, 0, 2 * n, &["a", "b"])).await;
                 assert_eq!((again.error_code, again.base_offset), (0, i64::from(2 * n)));
             }
             let answer = call(&connection, 12, &fetch_request("t", 0, 0)).await;
@@ -292,7 +342,9 @@ fn sequences_have_no_gaps_and_epochs_do_not_go_back() {
         create_topic(&connection, "t", 1, &[]).await;
         let id = producer_id(&connection).await;
         let code = async |epoch, sequence| {
-            produce(&connection, "t", 0, sequenced(id, epoch, sequence, &["a"])).await.error_code
+            produce(&connection, "t", 0, sequenced(id, epoch, sequence, &["a"]))
+                .await
+                .error_code
         };
         assert_eq!(code(1, 0).await, 0);
         assert_eq!(code(1, 2).await, ErrorCode::OutOfOrderSequenceNumber.code());
@@ -329,8 +381,13 @@ fn transactions_are_refused_clearly() {
             .with_transactional_id(Some(TransactionalId(text("tx"))))
             .with_transaction_timeout_ms(60_000);
         let answer = call(&connection, newest(ApiKey::InitProducerId), &request).await;
-        assert_eq!(answer.error_code, ErrorCode::TransactionalIdAuthorizationFailed.code());
-        let records = builder(&["a"]).producer(ProducerId(1), 0, 0).transactional();
+        assert_eq!(
+            answer.error_code,
+            ErrorCode::TransactionalIdAuthorizationFailed.code()
+        );
+        let records = builder(&["a"])
+            .producer(ProducerId(1), 0, 0)
+            .transactional();
         let refused = produce(&connection, "t", 0, records.build().expect("a batch")).await;
         assert_eq!(refused.error_code, ErrorCode::InvalidTxnState.code());
         assert!(refused.error_message.is_some());

@@ -10,12 +10,15 @@ use millstream_protocol::messages::list_offsets_response::ListOffsetsPartitionRe
 use millstream_protocol::messages::{ApiKey, ListOffsetsRequest};
 
 use crate::harness::{
-    Cluster, NOW_MS, batch, builder, call, create_topic, fetch_request, newest, produce, topic_name,
-    values,
+    Cluster, NOW_MS, batch, builder, call, create_topic, fetch_request, newest, produce,
+    topic_name, values,
 };
 
 fn owned(values: &[(i64, &str)]) -> Vec<(i64, String)> {
-    values.iter().map(|(offset, value)| (*offset, (*value).to_owned())).collect()
+    values
+        .iter()
+        .map(|(offset, value)| (*offset, (*value).to_owned()))
+        .collect()
 }
 
 #[test]
@@ -41,7 +44,12 @@ fn offsets_outside_the_log_are_out_of_range_and_its_end_is_not() {
             let answer = call(&connection, 12, &fetch_request("t", 0, offset)).await;
             let partition = &answer.responses[0].partitions[0];
             assert_eq!(partition.error_code, code, "at offset {offset}");
-            assert!(partition.records.as_ref().is_none_or(|records| records.is_empty()));
+            assert!(
+                partition
+                    .records
+                    .as_ref()
+                    .is_none_or(|records| records.is_empty())
+            );
         }
     });
 }
@@ -59,7 +67,11 @@ fn the_first_batch_comes_however_large_and_the_limits_hold_for_the_rest() {
         }
         let mut request = fetch_request("t", 2, 0).with_max_bytes(100);
         for partition in [0, 1] {
-            let more = fetch_request("t", partition, 0).topics.remove(0).partitions.remove(0);
+            let more = fetch_request("t", partition, 0)
+                .topics
+                .remove(0)
+                .partitions
+                .remove(0);
             request.topics[0].partitions.push(more);
         }
         for partition in &mut request.topics[0].partitions {
@@ -69,9 +81,18 @@ fn the_first_batch_comes_however_large_and_the_limits_hold_for_the_rest() {
         let partitions = &answer.responses[0].partitions;
         let given: Vec<(i32, bool)> = partitions
             .iter()
-            .map(|p| (p.partition_index, p.records.as_ref().is_some_and(|r| !r.is_empty())))
+            .map(|p| {
+                (
+                    p.partition_index,
+                    p.records.as_ref().is_some_and(|r| !r.is_empty()),
+                )
+            })
             .collect();
-        assert_eq!(given, [(2, true), (0, false), (1, false)], "in the order of the request");
+        assert_eq!(
+            given,
+            [(2, true), (0, false), (1, false)],
+            "in the order of the request"
+        );
     });
 }
 
@@ -104,13 +125,23 @@ fn a_fetch_waits_no_longer_than_it_said_and_not_for_an_error() {
         let connection = client.connect().await;
         create_topic(&connection, "t", 1, &[]).await;
         let began = client.reactor.now();
-        let answer = call(&connection, 12, &fetch_request("t", 0, 0).with_max_wait_ms(2_000)).await;
+        let answer = call(
+            &connection,
+            12,
+            &fetch_request("t", 0, 0).with_max_wait_ms(2_000),
+        )
+        .await;
         assert_eq!(values(&answer), []);
         let waited = client.reactor.now() - began;
         assert!(waited >= Duration::from_secs(2) && waited < Duration::from_millis(2_100));
 
         let began = client.reactor.now();
-        call(&connection, 12, &fetch_request("t", 0, 9).with_max_wait_ms(2_000)).await;
+        call(
+            &connection,
+            12,
+            &fetch_request("t", 0, 9).with_max_wait_ms(2_000),
+        )
+        .await;
         assert!(client.reactor.now() - began < Duration::from_millis(100));
     });
 }
@@ -122,7 +153,9 @@ fn a_fetch_waits_until_there_is_as_much_as_it_wants() {
         let connection = client.connect().await;
         create_topic(&connection, "t", 1, &[]).await;
         let producer = client.connect().await;
-        let request = fetch_request("t", 0, 0).with_max_wait_ms(60_000).with_min_bytes(150);
+        let request = fetch_request("t", 0, 0)
+            .with_max_wait_ms(60_000)
+            .with_min_bytes(150);
         let waiting = connection.call_version(&request, 12, connection.request_timeout());
         for value in ["a", "b", "c"] {
             produce(&producer, "t", 0, batch(&[value])).await;
@@ -176,7 +209,10 @@ fn topic_ids_are_checked_and_versions_above_twelve_use_them() {
         let version = newest(ApiKey::Fetch);
         let mut request = fetch_request("", 0, 0);
         request.topics[0].topic_id = id;
-        assert_eq!(values(&call(&connection, version, &request).await), owned(&[(0, "a")]));
+        assert_eq!(
+            values(&call(&connection, version, &request).await),
+            owned(&[(0, "a")])
+        );
         request.topics[0].topic_id = uuid::Uuid::from_u128(9);
         let answer = call(&connection, version, &request).await;
         let code = answer.responses[0].partitions[0].error_code;
@@ -192,7 +228,11 @@ fn a_session_names_only_what_changes() {
         create_topic(&connection, "t", 2, &[]).await;
         produce(&connection, "t", 0, batch(&["a"])).await;
         let mut full = fetch_request("t", 0, 0).with_session_epoch(0);
-        let other = fetch_request("t", 1, 0).topics.remove(0).partitions.remove(0);
+        let other = fetch_request("t", 1, 0)
+            .topics
+            .remove(0)
+            .partitions
+            .remove(0);
         full.topics[0].partitions.push(other);
         let answer = call(&connection, 12, &full).await;
         let id = answer.session_id;
@@ -200,7 +240,9 @@ fn a_session_names_only_what_changes() {
         assert_eq!(answer.responses[0].partitions.len(), 2);
 
         // Partition 0 from offset 1; partition 1 as before: neither has anything new.
-        let next = fetch_request("t", 0, 1).with_session_id(id).with_session_epoch(1);
+        let next = fetch_request("t", 0, 1)
+            .with_session_id(id)
+            .with_session_epoch(1);
         let answer = call(&connection, 12, &next).await;
         assert_eq!((answer.error_code, answer.session_id), (0, id));
         assert!(answer.responses.is_empty(), "{answer:?}");
@@ -214,7 +256,10 @@ fn a_session_names_only_what_changes() {
 
         let wrong = nothing.clone().with_session_epoch(2);
         let answer = call(&connection, 12, &wrong).await;
-        assert_eq!(answer.error_code, ErrorCode::InvalidFetchSessionEpoch.code());
+        assert_eq!(
+            answer.error_code,
+            ErrorCode::InvalidFetchSessionEpoch.code()
+        );
         let absent = nothing.with_session_id(id + 1).with_session_epoch(3);
         let answer = call(&connection, 12, &absent).await;
         assert_eq!(answer.error_code, ErrorCode::FetchSessionIdNotFound.code());
@@ -235,10 +280,12 @@ async fn list_offset_in(
         .with_partition_index(partition)
         .with_current_leader_epoch(leader_epoch)
         .with_timestamp(timestamp);
-    let topic =
-        ListOffsetsTopic::default().with_name(topic_name("t")).with_partitions(vec![wanted]);
-    let request =
-        ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
+    let topic = ListOffsetsTopic::default()
+        .with_name(topic_name("t"))
+        .with_partitions(vec![wanted]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_topics(vec![topic]);
     let answer = call(connection, 7, &request).await;
     answer.topics[0].partitions[0].clone()
 }
@@ -259,13 +306,22 @@ fn a_timestamp_finds_the_first_record_not_the_first_batch() {
         produce(&connection, "t", 0, older.build().expect("a batch")).await;
 
         let found = list_offset(&connection, NOW_MS + 41).await;
-        assert_eq!((found.error_code, found.offset, found.timestamp), (0, 5, NOW_MS + 50));
+        assert_eq!(
+            (found.error_code, found.offset, found.timestamp),
+            (0, 5, NOW_MS + 50)
+        );
         assert_eq!(found.leader_epoch, 0);
         let found = list_offset(&connection, NOW_MS + 91).await;
-        assert_eq!((found.error_code, found.offset, found.timestamp), (0, -1, -1));
+        assert_eq!(
+            (found.error_code, found.offset, found.timestamp),
+            (0, -1, -1)
+        );
         let newest = list_offset(&connection, -3).await;
         assert_eq!((newest.offset, newest.timestamp), (9, NOW_MS + 90));
-        let (earliest, latest) = (list_offset(&connection, -2).await, list_offset(&connection, -1).await);
+        let (earliest, latest) = (
+            list_offset(&connection, -2).await,
+            list_offset(&connection, -1).await,
+        );
         assert_eq!((earliest.offset, latest.offset), (0, 11));
         assert_eq!((earliest.timestamp, latest.timestamp), (-1, -1));
     });
@@ -281,10 +337,20 @@ fn a_partition_asked_for_twice_is_an_invalid_request() {
         let topic = ListOffsetsTopic::default()
             .with_name(topic_name("t"))
             .with_partitions(vec![wanted.clone(), wanted]);
-        let request =
-            ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
+        let request = ListOffsetsRequest::default()
+            .with_replica_id((-1).into())
+            .with_topics(vec![topic]);
         let answer = call(&connection, 7, &request).await;
-        let codes: Vec<i16> = answer.topics[0].partitions.iter().map(|p| p.error_code).collect();
-        assert!(codes.iter().all(|code| *code == ErrorCode::InvalidRequest.code()), "{codes:?}");
+        let codes: Vec<i16> = answer.topics[0]
+            .partitions
+            .iter()
+            .map(|p| p.error_code)
+            .collect();
+        assert!(
+            codes
+                .iter()
+                .all(|code| *code == ErrorCode::InvalidRequest.code()),
+            "{codes:?}"
+        );
     });
 }

@@ -20,7 +20,9 @@ const STOPPING: Duration = Duration::from_secs(20);
 /// The daemon with its data in `dir`.
 pub fn millstreamd(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millstreamd"));
-    command.arg("--set").arg(format!("log.dirs={}", dir.display()));
+    command
+        .arg("--set")
+        .arg(format!("log.dirs={}", dir.display()));
     command.args(["--set", "shards=1"]);
     command
 }
@@ -80,7 +82,11 @@ impl Daemon {
             words
         });
         match hear.recv_timeout(STARTING) {
-            Ok(address) => Daemon { child, log: words, address },
+            Ok(address) => Daemon {
+                child,
+                log: words,
+                address,
+            },
             Err(_) => {
                 let _ = child.kill();
                 panic!("it is not ready:\n{}", words.join().unwrap_or_default());
@@ -109,16 +115,24 @@ impl Daemon {
 }
 
 fn spawn(command: &mut Command) -> Child {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command.env_remove("MILLSTREAM_LOG").env("NO_COLOR", "1");
     let program = command.get_program().to_owned();
-    command.spawn().unwrap_or_else(|cause| panic!("{program:?} does not start: {cause}"))
+    command
+        .spawn()
+        .unwrap_or_else(|cause| panic!("{program:?} does not start: {cause}"))
 }
 
 /// `inner`, run by another program: `program arguments… inner`.
 fn run_by(program: &str, arguments: &[impl AsRef<OsStr>], inner: &Command) -> Command {
     let mut command = Command::new(program);
-    command.args(arguments).arg(inner.get_program()).args(inner.get_args());
+    command
+        .args(arguments)
+        .arg(inner.get_program())
+        .args(inner.get_args());
     command
 }
 
@@ -157,7 +171,11 @@ pub fn with_little_memlock(limits: &str, daemon: &Command) -> Command {
     let dropped = "-sys_resource,-ipc_lock";
     let bounding = format!("--bounding-set={dropped}");
     let inherited = format!("--inh-caps={dropped}");
-    run_by("prlimit", &[&limits, "setpriv", &bounding, &inherited], daemon)
+    run_by(
+        "prlimit",
+        &[&limits, "setpriv", &bounding, &inherited],
+        daemon,
+    )
 }
 
 /// How a namespace of one's own is made.

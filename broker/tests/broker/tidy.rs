@@ -18,24 +18,49 @@ const DEPENDENCIES: &[(&str, &str, &[&str])] = &[
     ("replication", "replication", &["protocol"]),
     ("controller/raft", "raft", &["protocol"]),
     ("controller/metadata", "metadata", &["protocol"]),
-    ("controller", "controller", &["metadata", "protocol", "raft"]),
-    ("broker/coordinator", "coordinator", &["metadata", "protocol"]),
+    (
+        "controller",
+        "controller",
+        &["metadata", "protocol", "raft"],
+    ),
+    (
+        "broker/coordinator",
+        "coordinator",
+        &["metadata", "protocol"],
+    ),
     (
         "broker",
         "broker",
         &[
-            "controller", "coordinator", "metadata", "net", "protocol", "raft", "reactor",
-            "replication", "storage",
+            "controller",
+            "coordinator",
+            "metadata",
+            "net",
+            "protocol",
+            "raft",
+            "reactor",
+            "replication",
+            "storage",
         ],
     ),
-    ("broker/cli", "cli", &["client", "net", "protocol", "reactor", "storage"]),
+    (
+        "broker/cli",
+        "cli",
+        &["client", "net", "protocol", "reactor", "storage"],
+    ),
     ("bench-harness", "bench", &["client", "protocol", "reactor"]),
 ];
 
 /// Crates of others that pure crates do without, and that others than `reactor` must not name.
 const IMPURE: &[&str] = &["futures", "nix", "tokio", "glommio", "io-uring", "tempfile"];
-const PURE: &[&str] =
-    &["net/protocol", "replication", "controller/raft", "controller/metadata", "controller", "broker/coordinator"];
+const PURE: &[&str] = &[
+    "net/protocol",
+    "replication",
+    "controller/raft",
+    "controller/metadata",
+    "controller",
+    "broker/coordinator",
+];
 const REACTOR_ONLY: &[&str] = &["glommio", "io-uring"];
 
 /// The names in a manifest's `[dependencies]`.
@@ -47,7 +72,8 @@ fn dependencies(folder: &str) -> Vec<String> {
     for line in text.lines() {
         if line.starts_with('[') {
             inside = line.trim() == "[dependencies]";
-        } else if inside && let Some(name) = line.split(['.', '=', ' ']).next()
+        } else if inside
+            && let Some(name) = line.split(['.', '=', ' ']).next()
             && !name.is_empty()
             && !name.starts_with('#')
         {
@@ -71,9 +97,16 @@ fn crates_depend_only_on_those_below_them() {
 #[test]
 fn every_crate_is_in_the_table() {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("the workspace");
-    let members = manifest.split("members = [").nth(1).and_then(|rest| rest.split(']').next());
-    let members: Vec<&str> =
-        members.expect("a list").split('"').skip(1).step_by(2).collect();
+    let members = manifest
+        .split("members = [")
+        .nth(1)
+        .and_then(|rest| rest.split(']').next());
+    let members: Vec<&str> = members
+        .expect("a list")
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .collect();
     let mut table: Vec<&str> = DEPENDENCIES.iter().map(|(folder, _, _)| *folder).collect();
     for member in members {
         let at = table.iter().position(|folder| *folder == member);
@@ -87,10 +120,16 @@ fn pure_crates_prove_it_and_only_the_reactor_names_the_kernel() {
     for (folder, name, _) in DEPENDENCIES {
         for dependency in dependencies(folder) {
             if PURE.contains(folder) {
-                assert!(!IMPURE.contains(&dependency.as_str()), "{name} names {dependency}");
+                assert!(
+                    !IMPURE.contains(&dependency.as_str()),
+                    "{name} names {dependency}"
+                );
             }
             if *folder != "reactor" {
-                assert!(!REACTOR_ONLY.contains(&dependency.as_str()), "{name} names {dependency}");
+                assert!(
+                    !REACTOR_ONLY.contains(&dependency.as_str()),
+                    "{name} names {dependency}"
+                );
             }
         }
     }
@@ -100,7 +139,10 @@ fn sources() -> BTreeMap<PathBuf, String> {
     fn visit(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
         for entry in std::fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             if path.is_dir() {
                 if !name.starts_with('.') && name != "target" {
                     visit(&path, found);
@@ -112,7 +154,15 @@ fn sources() -> BTreeMap<PathBuf, String> {
         }
     }
     let mut found = BTreeMap::new();
-    for folder in ["reactor", "net", "storage", "replication", "controller", "broker", "bench-harness"] {
+    for folder in [
+        "reactor",
+        "net",
+        "storage",
+        "replication",
+        "controller",
+        "broker",
+        "bench-harness",
+    ] {
         visit(&root().join(folder), &mut found);
     }
     assert!(found.len() > 50, "only {} files were found", found.len());
@@ -121,12 +171,25 @@ fn sources() -> BTreeMap<PathBuf, String> {
 
 #[test]
 fn files_open_with_what_they_own_and_are_named_by_a_noun() {
-    const NAMES: &[&str] = &["utils", "util", "common", "helpers", "impls", "misc", "types"];
+    const NAMES: &[&str] = &[
+        "utils", "util", "common", "helpers", "impls", "misc", "types",
+    ];
     for (path, text) in sources() {
-        assert!(text.starts_with("//!"), "{} does not say what it owns", path.display());
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a name");
+        assert!(
+            text.starts_with("//!"),
+            "{} does not say what it owns",
+            path.display()
+        );
+        let stem = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .expect("a name");
         assert!(!NAMES.contains(&stem), "{} is not a noun", path.display());
-        assert!(text.lines().count() <= 900, "{} is more than one subject", path.display());
+        assert!(
+            text.lines().count() <= 900,
+            "{} is more than one subject",
+            path.display()
+        );
     }
 }
 
@@ -141,6 +204,10 @@ fn nothing_is_left_for_later() {
         }
         let unsafe_code = text.contains("unsafe {") || text.contains("unsafe impl");
         let in_reactor = path.to_string_lossy().contains("/reactor/");
-        assert!(!unsafe_code || in_reactor, "unsafe code in {}", path.display());
+        assert!(
+            !unsafe_code || in_reactor,
+            "unsafe code in {}",
+            path.display()
+        );
     }
 }

@@ -33,7 +33,11 @@ fn what_was_acknowledged_is_there_after_a_stop_and_after_a_crash() {
         let connection = client.connect().await;
         for partition in 0..6 {
             let answer = call(&connection, 12, &fetch_request("t", partition, 0)).await;
-            let wanted = [(0, "a".to_owned()), (1, "b".to_owned()), (2, "c".to_owned())];
+            let wanted = [
+                (0, "a".to_owned()),
+                (1, "b".to_owned()),
+                (2, "c".to_owned()),
+            ];
             assert_eq!(values(&answer), wanted, "partition {partition} {answer:?}");
         }
     });
@@ -70,7 +74,9 @@ fn a_client_finds_where_the_term_before_a_restart_ended() {
 
 fn epoch_request(topic: &'static str, asked: &[(i32, i32)]) -> OffsetForLeaderEpochRequest {
     let partitions = asked.iter().map(|(partition, epoch)| {
-        OffsetForLeaderPartition::default().with_partition(*partition).with_leader_epoch(*epoch)
+        OffsetForLeaderPartition::default()
+            .with_partition(*partition)
+            .with_leader_epoch(*epoch)
     });
     OffsetForLeaderEpochRequest::default().with_topics(vec![
         OffsetForLeaderTopic::default()

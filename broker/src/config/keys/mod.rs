@@ -59,7 +59,8 @@ impl Kind {
 
     /// Why `value` is not of this kind, in Kafka's words where it has some.
     pub fn check(self, name: &str, value: &str) -> Result<(), String> {
-        let invalid = |why: String| format!("Invalid value {value} for configuration {name}: {why}");
+        let invalid =
+            |why: String| format!("Invalid value {value} for configuration {name}: {why}");
         let number = |min: i64, max: i64, kind: &str| match value.trim().parse::<i64>() {
             Err(_) => Err(invalid(format!("Not a number of type {kind}"))),
             Ok(n) if n < min => Err(invalid(format!("Value must be at least {min}"))),
@@ -82,14 +83,23 @@ impl Kind {
                 Ok(_) => Ok(()),
             },
             Kind::OneOf(words) => {
-                if words.iter().any(|word| word.eq_ignore_ascii_case(value.trim())) {
+                if words
+                    .iter()
+                    .any(|word| word.eq_ignore_ascii_case(value.trim()))
+                {
                     Ok(())
                 } else {
-                    Err(invalid(format!("String must be one of: {}", words.join(", "))))
+                    Err(invalid(format!(
+                        "String must be one of: {}",
+                        words.join(", ")
+                    )))
                 }
             }
             Kind::ListOf(words) => match list(value).find(|item| !words.contains(item)) {
-                Some(_) => Err(invalid(format!("String must be one of: {}", words.join(", ")))),
+                Some(_) => Err(invalid(format!(
+                    "String must be one of: {}",
+                    words.join(", ")
+                ))),
                 None => Ok(()),
             },
             Kind::Text | Kind::List | Kind::Class | Kind::Password => Ok(()),
@@ -99,7 +109,10 @@ impl Kind {
 
 /// The items of a list value.
 pub(crate) fn list(value: &str) -> impl Iterator<Item = &str> {
-    value.split(',').map(str::trim).filter(|item| !item.is_empty())
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
 }
 
 /// Whether a key does anything here.
@@ -136,7 +149,13 @@ impl Key {
         status: Status,
         text: &'static str,
     ) -> Key {
-        Key { name, kind, default, status, text }
+        Key {
+            name,
+            kind,
+            default,
+            status,
+            text,
+        }
     }
 }
 
@@ -151,14 +170,21 @@ pub struct TopicKey {
 
 /// Every broker key, by groups of what becomes of them.
 pub fn broker_keys() -> impl Iterator<Item = &'static Key> {
-    working::KEYS.iter().chain(accepted::KEYS).chain(refused::KEYS)
+    working::KEYS
+        .iter()
+        .chain(accepted::KEYS)
+        .chain(refused::KEYS)
 }
 
 /// The broker key of this name.
 pub fn broker_key(name: &str) -> Option<&'static Key> {
-    [working::KEYS, accepted::KEYS, refused::KEYS].into_iter().find_map(|keys| {
-        keys.binary_search_by(|key| key.name.cmp(name)).ok().map(|index| &keys[index])
-    })
+    [working::KEYS, accepted::KEYS, refused::KEYS]
+        .into_iter()
+        .find_map(|keys| {
+            keys.binary_search_by(|key| key.name.cmp(name))
+                .ok()
+                .map(|index| &keys[index])
+        })
 }
 
 /// Every topic key, in order of their names.
@@ -168,7 +194,10 @@ pub fn topic_keys() -> &'static [TopicKey] {
 
 /// The topic key of this name.
 pub fn topic_key(name: &str) -> Option<&'static TopicKey> {
-    topic::KEYS.binary_search_by(|key| key.key.name.cmp(name)).ok().map(|index| &topic::KEYS[index])
+    topic::KEYS
+        .binary_search_by(|key| key.key.name.cmp(name))
+        .ok()
+        .map(|index| &topic::KEYS[index])
 }
 
 #[cfg(test)]
@@ -198,7 +227,11 @@ mod tests {
     fn synonyms_of_topic_keys_are_broker_keys() {
         for key in topic_keys() {
             for synonym in key.synonyms {
-                assert!(broker_key(synonym).is_some(), "{synonym} of {}", key.key.name);
+                assert!(
+                    broker_key(synonym).is_some(),
+                    "{synonym} of {}",
+                    key.key.name
+                );
             }
         }
     }
@@ -214,8 +247,16 @@ mod tests {
         );
         assert!(Kind::Boolean.check("a", "yes").is_err());
         assert!(Kind::OneOf(&["fsync"]).check("durability", "FSYNC").is_ok());
-        assert!(Kind::ListOf(&["compact", "delete"]).check("a", "compact,delete").is_ok());
-        assert!(Kind::ListOf(&["compact", "delete"]).check("a", "compact,x").is_err());
+        assert!(
+            Kind::ListOf(&["compact", "delete"])
+                .check("a", "compact,delete")
+                .is_ok()
+        );
+        assert!(
+            Kind::ListOf(&["compact", "delete"])
+                .check("a", "compact,x")
+                .is_err()
+        );
         assert!(Kind::Double(0.0, 1.0).check("a", "1.5").is_err());
     }
 }
