@@ -19,9 +19,11 @@ use millstream_protocol::StrBytes;
 use millstream_protocol::compression::{Codec, Decompressor};
 use millstream_protocol::messages::create_topics_request::CreatableTopic;
 use millstream_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use millstream_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use millstream_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use millstream_protocol::messages::{
-    CreateTopicsRequest, FetchRequest, FetchResponse, ProduceRequest, TopicName,
+    CreateTopicsRequest, FetchRequest, FetchResponse, ListOffsetsRequest, ProduceRequest,
+    ProduceResponse, TopicName,
 };
 use millstream_protocol::record_batch::{BatchBuilder, Batches};
 use millstream_reactor::Reactor;
@@ -33,6 +35,9 @@ const CREATE_TOPICS_VERSION: i16 = 2;
 const PRODUCE_VERSION: i16 = 7;
 const FETCH_VERSION: i16 = 10;
 const TOPIC_EXISTS: i16 = 36;
+/// How often, and after what pauses, a new topic is looked for.
+const LEADER_TRIES: u32 = 1000;
+const LEADER_PAUSE: Duration = Duration::from_millis(10);
 /// What takes longer counts as this.
 const LONGEST_MICROS: u64 = 120_000_000;
 /// After the last record was due.
@@ -78,7 +83,7 @@ pub async fn measure(
     let producer = Connection::connect(reactor, address, &config).await?;
     let consumer = Connection::connect(reactor, address, &config).await?;
     create_topic(&producer, &options).await?;
-    let first = end_offset(&consumer, &options).await?;
+    let first = end_offset(reactor, &consumer, &options).await?;
     let run = Rc::new(Run {
         reactor: reactor.clone(),
         options: options.clone(),
@@ -118,13 +123,12 @@ async fn create_topic(connection: &Connection, options: &Options) -> Result<(), 
     }
 }
 
-/// Where the log ends: what the high watermark is in an empty fetch there. A new topic may take a
-/// moment to have a leader.
-async fn end_offset(connection: &Connection, options: &Options) -> Result<i64, Failure> {
-    use millstream_protocol::messages::ListOffsetsRequest;
-    use millstream_protocol::messages::list_offsets_request::{
-        ListOffsetsPartition, ListOffsetsTopic,
-    };
+/// Where the log ends. A new topic may take a moment to have a leader.
+async fn end_offset(
+    reactor: &Reactor,
+    connection: &Connection,
+    options: &Options,
+) -> Result<i64, Failure> {
     let wanted = ListOffsetsPartition::default().with_timestamp(-1);
     let topic = ListOffsetsTopic::default()
         .with_name(name(options))
@@ -134,13 +138,14 @@ async fn end_offset(connection: &Connection, options: &Options) -> Result<i64, F
         .with_topics(vec![topic]);
     let timeout = connection.request_timeout();
     let mut code = -1;
-    for _ in 0..1000 {
+    for _ in 0..LEADER_TRIES {
         let answer = connection.call_version(&request, 2, timeout).await?;
         let partition = &answer.topics[0].partitions[0];
         code = partition.error_code;
         if code == 0 {
             return Ok(partition.offset);
         }
+        reactor.sleep(LEADER_PAUSE).await;
     }
     accepted("looking for the end of the topic", code).map(|()| 0)
 }
@@ -260,7 +265,7 @@ impl Run {
     }
 }
 
-fn check_produced(answer: &millstream_protocol::messages::ProduceResponse) -> Result<(), Failure> {
+fn check_produced(answer: &ProduceResponse) -> Result<(), Failure> {
     accepted(
         "producing",
         answer.responses[0].partition_responses[0].error_code,

@@ -235,7 +235,6 @@ impl Description {
                 "IN SYNC",
                 "START",
                 "END",
-                "RECORDS",
             ]
             .map(str::to_owned)
             .to_vec(),
@@ -243,8 +242,6 @@ impl Description {
         for (index, start, end) in &self.offsets {
             let partition = &topic.partitions[index];
             let number = |number: Option<i64>| number.map_or("?".to_owned(), |n| n.to_string());
-            // Offsets may have gaps, so this is how many there are at most.
-            let records = start.zip(*end).map(|(start, end)| end - start);
             rows.push(vec![
                 format!("  {index}"),
                 partition
@@ -254,7 +251,6 @@ impl Description {
                 joined(&partition.isr),
                 number(*start),
                 number(*end),
-                number(records),
             ]);
         }
         text + &table(&rows)

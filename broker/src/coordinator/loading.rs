@@ -96,12 +96,13 @@ impl CoordinatorShell {
             batch
                 .check_crc()
                 .map_err(|cause| LoadError::Batch { offset, cause })?;
+            let base_offset = batch.header().base_offset;
             offset = batch.header().next_offset();
             if batch.header().attributes.is_control() {
                 continue;
             }
             let unreadable = |cause| LoadError::Records {
-                offset: from,
+                offset: base_offset,
                 cause,
             };
             for record in batch

@@ -36,7 +36,7 @@ pub(super) fn start(
             info.version,
             &respond(shard, info.version, &request),
         ),
-        Err(error) => refuse(&info.connection, &error),
+        Err(error) => refuse(&error),
     };
     ready(reply).boxed_local()
 }

@@ -82,7 +82,7 @@ impl Handler for ConnectionHandler {
         let (mut bytes, permit) = frame.into_parts();
         let header = match parse_request_header(&mut bytes) {
             Ok(header) => header,
-            Err(error) => return ready(refuse(&self.connection, &error)).boxed_local(),
+            Err(error) => return ready(refuse(&error)).boxed_local(),
         };
         let info = RequestInfo {
             connection: self.connection.clone(),
@@ -203,7 +203,7 @@ where
 {
     match decode_request::<T>(info.version, body) {
         Ok(request) => handle(info, request).boxed_local(),
-        Err(error) => ready(refuse(&info.connection, &error)).boxed_local(),
+        Err(error) => ready(refuse(&error)).boxed_local(),
     }
 }
 
@@ -236,7 +236,7 @@ fn encoded<R: Encodable + HeaderVersion>(correlation_id: i32, version: i16, resp
 
 /// What cannot be read ends the connection, as it does in Kafka, but for an unknown version of
 /// ApiVersions.
-fn refuse(connection: &Connection, error: &FrameError) -> Reply {
+fn refuse(error: &FrameError) -> Reply {
     if let FrameError::UnsupportedVersion {
         api,
         correlation_id,
@@ -246,7 +246,6 @@ fn refuse(connection: &Connection, error: &FrameError) -> Reply {
     {
         return api_versions::unsupported(*correlation_id);
     }
-    let _ = connection;
     Reply::Close {
         reason: error.to_string().into(),
     }

@@ -45,7 +45,7 @@ pub(super) fn start(
 ) -> LocalBoxFuture<'static, Reply> {
     let request = match decode_request::<ProduceRequest>(info.version, body) {
         Ok(request) => request,
-        Err(error) => return ready(refuse(&info.connection, &error)).boxed_local(),
+        Err(error) => return ready(refuse(&error)).boxed_local(),
     };
     let acks = match request.acks {
         0 => Some(Acks::None),

@@ -39,8 +39,7 @@ impl Shard {
         self.tasks.borrow_mut().push(follow);
     }
 
-    /// Waits until the shard has an image of at least this offset of the metadata log, or another
-    /// one for which `seen` holds.
+    /// Waits until `seen` holds for the shard's image.
     pub async fn wait_for_image(&self, seen: impl Fn(&Image) -> bool) {
         loop {
             let changed = self.image_changed.notified();

@@ -15,21 +15,15 @@ use millstream_protocol::messages::offset_fetch_request::{
 };
 use millstream_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use millstream_protocol::messages::{
-    ApiKey, FindCoordinatorRequest, GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
-    OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest,
+    GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, OffsetCommitRequest,
+    OffsetFetchRequest, SyncGroupRequest,
 };
 use millstream_reactor::sim::KeepUnsynced;
 
-use crate::harness::{Cluster, call, create_topic, newest, text, topic_name};
+use crate::harness::{Cluster, call, create_topic, find_coordinator, text, topic_name};
 
 fn group(id: &str) -> GroupId {
     GroupId(text(id))
-}
-
-async fn find(connection: &Connection, id: &str) {
-    let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(id)]);
-    let answer = call(connection, newest(ApiKey::FindCoordinator), &request).await;
-    assert_eq!(answer.coordinators[0].error_code, 0);
 }
 
 /// Commits without being a member, as tools do; again while the coordinator is loading.
@@ -86,7 +80,7 @@ fn committed_offsets_outlive_stops_and_crashes() {
         create_topic(&connection, "t", 1, &[]).await;
         for n in 0..20 {
             let id = format!("g{n}");
-            find(&connection, &id).await;
+            find_coordinator(&connection, &id).await;
             for offset in 0..3 {
                 let words = format!("{n} at {offset}");
                 assert_eq!(commit(&connection, &id, "t", offset, &words).await, 0);
@@ -142,7 +136,7 @@ fn the_first_member_waits_for_others_as_long_as_it_is_set() {
         let cluster = Cluster::new(&[("group.initial.rebalance.delay.ms", delay)]);
         cluster.run(async move |client| {
             let connection = client.connect().await;
-            find(&connection, "g").await;
+            find_coordinator(&connection, "g").await;
             let began = client.reactor.now();
             let joined = join_new(&connection, "g").await;
             assert_eq!((joined.error_code, joined.generation_id), (0, 1));
@@ -161,7 +155,7 @@ fn a_member_goes_on_after_the_coordinator_has_crashed() {
     let mut cluster = Cluster::new(&[("group.initial.rebalance.delay.ms", "0")]);
     let (member, generation) = cluster.run(async |client| {
         let connection = client.connect().await;
-        find(&connection, "g").await;
+        find_coordinator(&connection, "g").await;
         let joined = join_new(&connection, "g").await;
         let assignment = SyncGroupRequestAssignment::default()
             .with_member_id(joined.member_id.clone())
@@ -200,7 +194,7 @@ fn members_that_wait_are_answered_when_the_node_stops() {
     let mut cluster = Cluster::new(&[]);
     let (_connection, waiting) = cluster.run(async |client| {
         let connection = client.connect().await;
-        find(&connection, "g").await;
+        find_coordinator(&connection, "g").await;
         let first = call(&connection, 9, &join("g", "")).await;
         let request = join("g", &first.member_id);
         let waiting = connection.call_version(&request, 9, connection.request_timeout());

@@ -17,7 +17,8 @@ use millstream_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use millstream_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use millstream_protocol::messages::produce_response::PartitionProduceResponse;
 use millstream_protocol::messages::{
-    ApiKey, CreateTopicsRequest, FetchRequest, FetchResponse, ProduceRequest, TopicName,
+    ApiKey, CreateTopicsRequest, FetchRequest, FetchResponse, FindCoordinatorRequest,
+    ProduceRequest, TopicName,
 };
 use millstream_protocol::record_batch::{BatchBuilder, Batches};
 use millstream_protocol::{Request, StrBytes, api};
@@ -41,7 +42,7 @@ pub struct Cluster {
 
 struct Running {
     parts: Vec<Task<()>>,
-    supervisor: Rc<RefCell<Option<Supervisor>>>,
+    supervisor: Supervisor,
     failure: Rc<RefCell<Option<String>>>,
 }
 
@@ -123,7 +124,6 @@ impl Cluster {
             .sim
             .block_on(supervisor.start())
             .map_err(|error| error.to_string());
-        let supervisor = Rc::new(RefCell::new(Some(supervisor)));
         self.running = Some(Running {
             parts,
             supervisor,
@@ -135,11 +135,7 @@ impl Cluster {
     /// Stops the node in good order.
     pub fn stop(&mut self) {
         let running = self.running.take().expect("the node runs");
-        let mut supervisor = running
-            .supervisor
-            .borrow_mut()
-            .take()
-            .expect("it has not stopped");
+        let mut supervisor = running.supervisor;
         supervisor.stop();
         self.sim
             .block_on(supervisor.finish())
@@ -333,4 +329,11 @@ pub fn records(bytes: &[u8]) -> Vec<(i64, String)> {
         }
     }
     found
+}
+
+/// Asks for a group's coordinator, which makes the topic of the groups if it is not there.
+pub async fn find_coordinator(connection: &Connection, group: &str) {
+    let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(group)]);
+    let answer = call(connection, newest(ApiKey::FindCoordinator), &request).await;
+    assert_eq!(answer.coordinators[0].error_code, 0);
 }

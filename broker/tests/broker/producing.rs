@@ -9,8 +9,8 @@ use millstream_protocol::{ErrorCode, ProducerId};
 use millstream_reactor::sim::KeepUnsynced;
 
 use crate::harness::{
-    Cluster, NOW_MS, batch, builder, call, create_topic, fetch_request, newest, produce,
-    produce_request, text, topic_name, values,
+    Cluster, NOW_MS, batch, builder, call, create_topic, fetch_request, find_coordinator, newest,
+    produce, produce_request, text, topic_name, values,
 };
 
 /// The code with which a batch is refused by a topic with these settings.
@@ -148,7 +148,7 @@ fn unknown_and_internal_topics_are_refused() {
             code("t", 1).await,
             ErrorCode::UnknownTopicOrPartition.code()
         );
-        find_coordinator(&connection).await;
+        find_coordinator(&connection, "g").await;
         assert_eq!(
             code("__consumer_offsets", 0).await,
             ErrorCode::InvalidTopicException.code()
@@ -159,13 +159,6 @@ fn unknown_and_internal_topics_are_refused() {
         let refused = &answer.responses[0].partition_responses[0];
         assert_eq!(refused.error_code, ErrorCode::UnknownTopicId.code());
     });
-}
-
-async fn find_coordinator(connection: &Connection) {
-    use millstream_protocol::messages::FindCoordinatorRequest;
-    let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("g")]);
-    let answer = call(connection, newest(ApiKey::FindCoordinator), &request).await;
-    assert_eq!(answer.coordinators[0].error_code, 0);
 }
 
 #[test]

@@ -1,32 +1,16 @@
 //! Replays the fuzzing corpus of the decoders of this crate.
 
-use std::path::Path;
-
+#[path = "../../../fuzz/src/corpus.rs"]
+mod corpus;
 #[path = "../../../fuzz/src/raft.rs"]
 mod raft;
 
-fn replay(target: &str, run: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../fuzz/corpus")
-        .join(target);
-    let entries = std::fs::read_dir(&folder).expect("every target has a corpus");
-    let mut count = 0;
-    for entry in entries {
-        let path = entry.expect("the folder can be listed").path();
-        let data = std::fs::read(&path).expect("the input can be read");
-        println!("{}", path.display());
-        run(&data);
-        count += 1;
-    }
-    assert!(count > 0, "{} is empty", folder.display());
-}
-
 #[test]
 fn raft_messages() {
-    replay("raft_message", raft::raft_message);
+    corpus::replay("raft_message", |_, data| raft::raft_message(data));
 }
 
 #[test]
 fn raft_logs() {
-    replay("raft_log", raft::raft_log);
+    corpus::replay("raft_log", |_, data| raft::raft_log(data));
 }

@@ -1,52 +1,36 @@
 //! Replays the fuzzing corpus of the decoders of this crate.
 
-use std::path::Path;
-
+#[path = "../../../fuzz/src/corpus.rs"]
+mod corpus;
 #[path = "../../../fuzz/src/protocol.rs"]
 mod protocol;
 
-fn replay(target: &str, run: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../fuzz/corpus")
-        .join(target);
-    let entries = std::fs::read_dir(&folder).expect("every target has a corpus");
-    let mut count = 0;
-    for entry in entries {
-        let path = entry.expect("the folder can be listed").path();
-        let data = std::fs::read(&path).expect("the input can be read");
-        println!("{}", path.display());
-        run(&data);
-        count += 1;
-    }
-    assert!(count > 0, "{} is empty", folder.display());
-}
-
 #[test]
 fn request_frames() {
-    replay("request_frame", protocol::request_frame);
+    corpus::replay("request_frame", |_, data| protocol::request_frame(data));
 }
 
 #[test]
 fn request_bodies() {
-    replay("request_body", protocol::request_body);
+    corpus::replay("request_body", |_, data| protocol::request_body(data));
 }
 
 #[test]
 fn responses() {
-    replay("response", protocol::response);
+    corpus::replay("response", |_, data| protocol::response(data));
 }
 
 #[test]
 fn record_batches() {
-    replay("record_batches", protocol::record_batches);
+    corpus::replay("record_batches", |_, data| protocol::record_batches(data));
 }
 
 #[test]
 fn compressed_data() {
-    replay("decompress", protocol::decompress);
+    corpus::replay("decompress", |_, data| protocol::decompress(data));
 }
 
 #[test]
 fn group_records() {
-    replay("group_record", protocol::group_record);
+    corpus::replay("group_record", |_, data| protocol::group_record(data));
 }
