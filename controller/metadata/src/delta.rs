@@ -64,9 +64,14 @@ impl Delta {
             }
         }
         for resource in old.config_resources().chain(new.config_resources()) {
-            let gone = resource.resource_type == crate::ResourceType::Topic
-                && new.topic_by_name(&resource.name).is_none();
-            if !gone && old.configs(resource) != new.configs(resource) {
+            let id = |image: &Image| image.topic_by_name(&resource.name).map(|topic| topic.id);
+            let is_topic = resource.resource_type == crate::ResourceType::Topic;
+            // The settings of a topic go with it, also when another one has its name since.
+            let before = match is_topic && id(old) != id(new) {
+                true => None,
+                false => old.configs(resource),
+            };
+            if before != new.configs(resource) {
                 delta.configs_changed.insert(resource.clone());
             }
         }
