@@ -1,0 +1,42 @@
+"""Scripts written by hand: what one request at a time cannot show."""
+
+import dataclasses
+import functools
+
+REGISTRY = []
+
+
+@dataclasses.dataclass
+class Sequence:
+    name: str
+    run: object
+
+
+def sequence(each=None, needs=()):
+    """Registers a script; with `each` it is run once for every version of that API.
+
+    It is left out where one of the APIs that it needs is not served by both brokers.
+    """
+    def register(function):
+        REGISTRY.append((function, each, (*needs, *([each] if each else []))))
+        return function
+    return register
+
+
+def scripts(common):
+    # The modules register when they are imported.
+    from . import (  # noqa: F401
+        bytes_on_the_wire,
+    )
+    found = []
+    for function, each, needs in REGISTRY:
+        if not all(api in common for api in needs):
+            continue
+        name = function.__name__.replace("_", " ")
+        if each is None:
+            found.append(Sequence(name, function))
+        else:
+            found += [Sequence(f"{each} {version} {name}",
+                               functools.partial(function, version=version))
+                      for version in common[each]]
+    return found
