@@ -10,7 +10,7 @@
 use bytes::Bytes;
 use millstream_protocol::Offset;
 use millstream_protocol::record_batch::BatchHeader;
-use millstream_reactor::{File, OpenOptions};
+use millstream_reactor::{File, OpenOptions, TaskQueue};
 
 use crate::config::ColdRead;
 use crate::error::{ReadError, StorageError};
@@ -22,6 +22,8 @@ use crate::stored_batch::parse_header;
 
 /// Bytes that a search for batch boundaries reads at once.
 const SEARCH_BYTES: u64 = 8 << 10;
+/// How far ahead of a reader that goes on in order the file is asked for.
+const READ_AHEAD_BYTES: u64 = 4 << 20;
 /// Places where readers stopped.
 const HINTS: usize = 4;
 /// A read that is overtaken by truncations this often gives up.
@@ -169,6 +171,7 @@ impl Log {
         min_one: bool,
     ) -> Result<ReadPlan, Interrupted> {
         let mut plan = ReadPlan::default();
+        let goes_on = self.state.borrow().hints.find(from).is_some();
         let Some((mut segment, first)) = self.locate(from).await? else {
             return Ok(plan);
         };
@@ -205,6 +208,9 @@ impl Log {
                     };
                     if !span.complete {
                         self.state.borrow_mut().hints.add(place);
+                    }
+                    if goes_on && matches!(plan.parts.last(), Some(ReadPart::File(_))) {
+                        self.read_ahead(place).await?;
                     }
                     return Ok(plan);
                 }
@@ -343,6 +349,32 @@ impl Log {
                     plan.push(ReadPart::File(range));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Lets the kernel fetch what lies behind `place`, up to what is in memory. Nobody waits for it.
+    async fn read_ahead(&self, place: Place) -> Result<(), Interrupted> {
+        if self.reads_direct() {
+            return Ok(());
+        }
+        let (size, _) = self.segment_bounds(place.segment)?;
+        let end = {
+            let tail = &self.state.borrow().tail;
+            let in_memory = tail.next_start(place.segment, place.position);
+            size.min(in_memory.unwrap_or(size))
+        };
+        let len = READ_AHEAD_BYTES.min(end.saturating_sub(place.position));
+        if len > 0 {
+            let file = self.read_file(place.segment).await?;
+            let ahead = async move {
+                // Only a hint: the read itself will tell what is wrong.
+                let _ = file.advise_will_need(place.position, len).await;
+            };
+            self.store
+                .reactor
+                .spawn(TaskQueue::Requests, ahead)
+                .detach();
         }
         Ok(())
     }
