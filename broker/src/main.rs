@@ -1,5 +1,7 @@
 //! `millstreamd`: reads the settings, checks the machine, starts a node and says where it is.
 
+mod port_owner;
+
 use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -20,6 +22,8 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
+
+use crate::port_owner::port_owner;
 
 /// Apache Kafka's job on today's Linux. With no options it runs a node in ./millstream-data that
 /// listens on 127.0.0.1:9092.
@@ -198,24 +202,30 @@ fn reserve(listener: &Endpoint) -> Result<(SocketAddr, PortReservation), Failure
         .ok_or_else(|| format!("listeners: the host {host} of {name} has no address"))?;
     reserve_when_free(address).map_err(|cause| match cause.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "{address} is taken by another process; stop that one, or listen elsewhere, such as \
+            "{address} is taken by {}; stop that one, or listen elsewhere, such as \
              --set listeners={name}://{host}:{}",
+            port_owner(address)
+                .map_or_else(|| "another process".to_owned(), |owner| owner.to_string()),
             port.wrapping_add(1)
         ),
         _ => format!("cannot listen on {address} ({name} of listeners): {cause}"),
     })
 }
 
-/// How long a port may be taken until that is somebody else's: the kernel closes the listeners of
-/// a killed process in the background, when it has taken its io_uring apart.
-const PORT_WAIT: Duration = Duration::from_secs(1);
+/// How long a port is waited for that nobody has who can be seen: the kernel closes the listeners
+/// of a killed process in the background, when it has taken its io_uring apart.
+const PORT_WAIT: Duration = Duration::from_secs(10);
 
 fn reserve_when_free(address: SocketAddr) -> io::Result<(SocketAddr, PortReservation)> {
     let deadline = Instant::now() + PORT_WAIT;
     loop {
         match reserve_port(address) {
-            Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(5));
+            Err(cause)
+                if cause.kind() == io::ErrorKind::AddrInUse
+                    && port_owner(address).is_none()
+                    && Instant::now() < deadline =>
+            {
+                thread::sleep(Duration::from_millis(20));
             }
             reserved => return reserved,
         }

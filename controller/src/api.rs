@@ -175,6 +175,8 @@ pub struct AlterConfigsResource {
     pub resource: ConfigResource,
     /// The changes, in the order given.
     pub alterations: Vec<(String, ConfigAlteration)>,
+    /// Whether settings that are not named go back to their defaults (AlterConfigs).
+    pub replaces: bool,
 }
 
 /// A change to one setting. `None` is a value the client left null, which is refused.

@@ -29,9 +29,19 @@ pub(crate) fn alter(
     let mut results = Vec::with_capacity(resources.len());
     for AlterConfigsResource {
         resource,
-        alterations,
+        mut alterations,
+        replaces,
     } in resources
     {
+        if replaces {
+            let current = draft.image.configs(&resource).into_iter().flatten();
+            let gone =
+                current.filter(|(key, _)| !alterations.iter().any(|(named, _)| named == *key));
+            let gone: Vec<_> = gone
+                .map(|(key, _)| (key.clone(), ConfigAlteration::Delete))
+                .collect();
+            alterations.extend(gone);
+        }
         let result = if duplicates.contains(&resource) {
             Err(invalid_request("Each resource must appear at most once."))
         } else {

@@ -1,5 +1,6 @@
 //! What the broker acts on, as one plain struct made once at start.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -163,6 +164,22 @@ impl BrokerConfig {
             ),
             groups: group_config(&settings),
             settings,
+        })
+    }
+}
+
+impl BrokerConfig {
+    /// This configuration with settings given while the node runs: `cluster` to all brokers, `node`
+    /// to this one.
+    pub fn with_dynamic(
+        &self,
+        cluster: &BTreeMap<String, String>,
+        node: &BTreeMap<String, String>,
+    ) -> Result<BrokerConfig, SettingsError> {
+        let config = BrokerConfig::new(self.settings.with_dynamic(cluster, node))?;
+        Ok(BrokerConfig {
+            direct_io: self.direct_io,
+            ..config
         })
     }
 }

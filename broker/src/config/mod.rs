@@ -9,9 +9,12 @@ mod settings;
 mod topic_config;
 
 pub use broker_config::BrokerConfig;
-pub use keys::{Key, Kind, Status, TopicKey, broker_key, broker_keys, topic_key, topic_keys};
+pub use keys::{
+    Key, Kind, Status, TopicKey, broker_key, broker_keys, broker_synonyms, is_dynamic, topic_key,
+    topic_keys,
+};
 pub use listeners::Endpoint;
 pub use properties::{PropertiesError, parse_properties};
 pub use rules::TopicRules;
-pub use settings::{Settings, SettingsError};
+pub use settings::{Settings, SettingsError, Source, Synonym};
 pub use topic_config::{TopicConfig, check_topic_override};

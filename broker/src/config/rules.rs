@@ -7,7 +7,7 @@ use millstream_controller::ConfigRules;
 use millstream_metadata::{ConfigResource, ResourceType};
 
 use super::BrokerConfig;
-use super::keys::{Kind, topic_key};
+use super::keys::{Kind, broker_key, topic_key};
 use super::topic_config::check_topic_override;
 
 /// The rules for the settings of topics.
@@ -26,23 +26,26 @@ impl ConfigRules for TopicRules {
             ResourceType::Topic => configs
                 .iter()
                 .try_for_each(|(name, value)| check_topic_override(name, value)),
+            // Checked by the broker that was asked.
+            ResourceType::Broker => Ok(()),
             _ => Err(format!("the settings of {resource} cannot be changed")),
         }
     }
 
     fn is_list(&self, resource_type: ResourceType, key: &str) -> bool {
-        resource_type == ResourceType::Topic
-            && topic_key(key)
-                .is_some_and(|key| matches!(key.key.kind, Kind::List | Kind::ListOf(_)))
+        let kind = match resource_type {
+            ResourceType::Topic => topic_key(key).map(|key| key.key.kind),
+            ResourceType::Broker => broker_key(key).map(|key| key.kind),
+            _ => None,
+        };
+        matches!(kind, Some(Kind::List | Kind::ListOf(_)))
     }
 
     fn default_value(&self, resource_type: ResourceType, key: &str) -> Option<String> {
+        let settings = &self.config.settings;
         match resource_type {
-            ResourceType::Topic => self
-                .config
-                .settings
-                .topic_default(key)
-                .map(|(value, _)| value),
+            ResourceType::Topic => settings.topic_default(key).map(|(value, _)| value),
+            ResourceType::Broker => broker_key(key)?.default.map(str::to_owned),
             _ => None,
         }
     }

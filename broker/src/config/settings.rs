@@ -1,10 +1,14 @@
-//! The settings given at start, checked against the table of keys.
+//! The settings given at start and those given while the node runs, checked against the table of
+//! keys.
+//!
+//! A value given to this node outranks one given to all brokers, and that one what the node was
+//! started with.
 
 use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use super::keys::{Key, Status, broker_key, broker_keys, topic_key};
+use super::keys::{Key, Status, broker_key, broker_keys, is_dynamic, topic_key};
 use super::properties::{PropertiesError, parse_properties};
 
 /// Why a setting cannot be taken, and what to do.
@@ -37,10 +41,45 @@ pub enum SettingsError {
     NotAPair(String),
 }
 
+/// Where a value comes from, by Kafka's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The topic has it.
+    Topic = 1,
+    /// Given to this node while it runs.
+    Node = 2,
+    /// Given to all brokers while they run.
+    Cluster = 3,
+    /// The node was started with it.
+    Start = 4,
+    /// Nobody said otherwise.
+    Default = 5,
+}
+
+impl Source {
+    /// The code of DescribeConfigs.
+    pub fn protocol_code(self) -> i8 {
+        self as i8
+    }
+}
+
+/// A key with a value that somebody gave it, or its default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Synonym {
+    /// The key's name.
+    pub name: &'static str,
+    /// The value.
+    pub value: String,
+    /// Who gave it.
+    pub source: Source,
+}
+
 /// The settings of this node: what was given, and defaults for the rest.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    given: BTreeMap<&'static str, String>,
+    start: BTreeMap<&'static str, String>,
+    cluster: BTreeMap<&'static str, String>,
+    node: BTreeMap<&'static str, String>,
     notices: Vec<String>,
 }
 
@@ -84,8 +123,31 @@ impl Settings {
                 });
             }
         }
-        self.given.insert(key.name, value.to_owned());
+        self.start.insert(key.name, value.to_owned());
         Ok(())
+    }
+
+    /// These settings with others over those of the start: `cluster` for all brokers, `node` for
+    /// this one. What cannot change while the node runs is passed over, and what does not parse,
+    /// which a checked change cannot leave behind.
+    pub fn with_dynamic(
+        &self,
+        cluster: &BTreeMap<String, String>,
+        node: &BTreeMap<String, String>,
+    ) -> Settings {
+        let known = |given: &BTreeMap<String, String>| {
+            let keys = given.iter().filter_map(|(name, value)| {
+                let key = broker_key(name).filter(|key| is_dynamic(key.name))?;
+                let valid = key.kind.check(name, value).is_ok();
+                valid.then(|| (key.name, value.clone()))
+            });
+            keys.collect()
+        };
+        Settings {
+            cluster: known(cluster),
+            node: known(node),
+            ..self.clone()
+        }
     }
 
     /// What was taken but has no effect, one sentence each.
@@ -93,9 +155,41 @@ impl Settings {
         &self.notices
     }
 
-    /// The value that was given for a key.
+    /// The strongest value that was given for a key.
     pub fn given(&self, name: &str) -> Option<&str> {
-        self.given.get(name).map(String::as_str)
+        let layers = [&self.node, &self.cluster, &self.start];
+        let mut found = layers.into_iter().filter_map(|layer| layer.get(name));
+        found.next().map(String::as_str)
+    }
+
+    /// All values there are for these keys, the strongest first: by who gave them, then in the
+    /// order of `names`. As in Kafka, what comes before a value of `described` itself is left out.
+    pub fn synonyms(&self, names: &[&'static str], described: &str) -> Vec<Synonym> {
+        let mut found = Vec::new();
+        let layers = [
+            (&self.node, Source::Node),
+            (&self.cluster, Source::Cluster),
+            (&self.start, Source::Start),
+        ];
+        for (layer, source) in layers {
+            found.extend(names.iter().filter_map(|&name| {
+                let value = layer.get(name)?.clone();
+                Some(Synonym {
+                    name,
+                    value,
+                    source,
+                })
+            }));
+        }
+        found.extend(names.iter().filter_map(|&name| {
+            Some(Synonym {
+                name,
+                value: self.default_of(name)?,
+                source: Source::Default,
+            })
+        }));
+        let before = found.iter().position(|synonym| synonym.name == described);
+        found.split_off(before.unwrap_or(found.len()))
     }
 
     /// The value of a key: as given, or its default.
@@ -243,6 +337,47 @@ mod tests {
                 .is_err()
         );
         assert!(settings.take_pair("x").is_err());
+    }
+
+    #[test]
+    fn what_is_given_to_the_node_outranks_what_is_given_to_all() {
+        let mut settings = Settings::default();
+        settings.set("log.retention.ms", "1000").expect("valid");
+        let given = |value: &str| BTreeMap::from([("log.retention.ms".into(), value.to_owned())]);
+        let none = BTreeMap::new();
+        let value = |cluster: &BTreeMap<_, _>, node: &BTreeMap<_, _>| {
+            let settings = settings.with_dynamic(cluster, node);
+            settings.topic_default("retention.ms").expect("a key").0
+        };
+        assert_eq!(value(&none, &none), "1000");
+        assert_eq!(value(&given("2000"), &none), "2000");
+        assert_eq!(value(&given("2000"), &given("3000")), "3000");
+        assert_eq!(value(&given("soon"), &none), "1000");
+        let fixed = BTreeMap::from([("node.id".to_owned(), "7".to_owned())]);
+        assert_eq!(settings.with_dynamic(&fixed, &none).text("node.id"), "1");
+    }
+
+    #[test]
+    fn synonyms_are_listed_by_who_gave_them() {
+        let mut settings = Settings::default();
+        settings.set("log.roll.hours", "2").expect("valid");
+        let node = BTreeMap::from([("log.roll.ms".to_owned(), "5".to_owned())]);
+        let settings = settings.with_dynamic(&BTreeMap::new(), &node);
+        let names = ["log.roll.ms", "log.roll.hours"];
+        let listed = |described| {
+            let synonyms = settings.synonyms(&names, described);
+            let listed = synonyms
+                .into_iter()
+                .map(|synonym| (synonym.name, synonym.value, synonym.source));
+            listed.collect::<Vec<_>>()
+        };
+        let all = [
+            ("log.roll.ms", "5".to_owned(), Source::Node),
+            ("log.roll.hours", "2".to_owned(), Source::Start),
+            ("log.roll.hours", "168".to_owned(), Source::Default),
+        ];
+        assert_eq!(listed("log.roll.ms"), all);
+        assert_eq!(listed("log.roll.hours"), all[1..]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use millstream_protocol::messages::create_topics_response::{
 use millstream_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, TopicName};
 use millstream_protocol::{ErrorCode, NodeId, PartitionIndex};
 
-use super::topic_settings::{TopicSetting, topic_settings};
+use super::topic_settings::{Setting, topic_settings};
 use super::{RequestInfo, text};
 use crate::shard::Shard;
 
@@ -105,13 +105,13 @@ fn accepted(
     let configs = topic_settings(shard, &created.configs)
         .into_iter()
         .map(|setting| {
-            let TopicSetting {
+            let Setting {
                 key, value, source, ..
             } = setting;
             CreatableTopicConfigs::default()
                 .with_name(text(key.name))
                 .with_value(value.map(text))
-                .with_config_source(source)
+                .with_config_source(source.protocol_code())
         });
     let answer = answer
         .with_num_partitions(created.partitions)

@@ -59,7 +59,7 @@ pub(super) fn handle(
     let response = DescribeClusterResponse::default()
         .with_endpoint_type(BROKERS)
         .with_cluster_id(text(image.cluster_id().unwrap_or_default()))
-        .with_controller_id(BrokerId(shard.config().node_id.0))
+        .with_controller_id(BrokerId(shard.node_id().0))
         .with_brokers(brokers.collect());
     if request.include_cluster_authorized_operations {
         response.with_cluster_authorized_operations(CLUSTER_OPERATIONS)

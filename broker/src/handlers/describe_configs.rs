@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use millstream_metadata::{ConfigResource, Image};
 use millstream_protocol::ErrorCode;
 use millstream_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use millstream_protocol::messages::describe_configs_response::{
@@ -14,12 +15,14 @@ use millstream_protocol::messages::{DescribeConfigsRequest, DescribeConfigsRespo
 use millstream_protocol::topic_name::check_topic_name;
 
 use super::text;
-use super::topic_settings::{DEFAULT, STATIC_BROKER, TopicSetting, topic_settings};
-use crate::config::{Key, Kind, broker_keys};
+use super::topic_settings::{Setting, topic_settings};
+use crate::config::{Kind, Source, Synonym, broker_key, broker_keys, broker_synonyms, is_dynamic};
 use crate::shard::Shard;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+/// The kind of a key that nobody knows.
+const UNKNOWN_KIND: i8 = 0;
 
 pub(super) fn handle(
     shard: &Rc<Shard>,
@@ -44,7 +47,7 @@ fn describe(
     request: &DescribeConfigsRequest,
     resource: &DescribeConfigsResource,
 ) -> Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)> {
-    let settings = match resource.resource_type {
+    let settings: Vec<Described> = match resource.resource_type {
         TOPIC => {
             let name = resource.resource_name.as_str();
             check_topic_name(name)
@@ -57,30 +60,37 @@ fn describe(
                 ));
             }
             topic_settings(shard, &image.topic_configs(name))
+                .into_iter()
+                .map(Described::from)
+                .collect()
         }
-        BROKER => broker_settings(shard, resource.resource_name.as_str())?,
+        BROKER => broker_settings(shard, &shard.image(), resource.resource_name.as_str())?,
         other => {
             let message = format!("Unsupported resource type: {other}");
             return Err((ErrorCode::InvalidRequest, message));
         }
     };
-    let asked = |key: &Key| match &resource.configuration_keys {
-        None => true,
-        Some(keys) => keys.iter().any(|asked| asked.as_str() == key.name),
+    let asked = |described: &Described| match &resource.configuration_keys {
+        Some(keys) if !keys.is_empty() => keys.iter().any(|key| key.as_str() == described.name),
+        _ => true,
     };
-    let is_broker = resource.resource_type == BROKER;
-    let configs = settings.into_iter().filter(|setting| asked(setting.key));
+    let configs = settings.into_iter().filter(asked);
     Ok(configs
-        .map(|setting| answer(request, is_broker, setting))
+        .map(|described| answer(request, described))
         .collect())
 }
 
-/// The settings of this node; with an empty name, those given to all nodes, of which there are
-/// none.
-fn broker_settings(shard: &Shard, name: &str) -> Result<Vec<TopicSetting>, (ErrorCode, String)> {
-    let node_id = shard.config().node_id;
+/// The settings of this node; with an empty name, those given to all brokers.
+fn broker_settings(
+    shard: &Shard,
+    image: &Image,
+    name: &str,
+) -> Result<Vec<Described>, (ErrorCode, String)> {
+    if name.is_empty() {
+        return Ok(cluster_settings(image));
+    }
+    let node_id = shard.node_id();
     match name.parse::<i32>() {
-        _ if name.is_empty() => return Ok(Vec::new()),
         Ok(id) if id == node_id.0 => {}
         Ok(id) => {
             return Err((
@@ -98,65 +108,101 @@ fn broker_settings(shard: &Shard, name: &str) -> Result<Vec<TopicSetting>, (Erro
     let settings = &shard.config().settings;
     let mut described: Vec<_> = broker_keys()
         .map(|key| {
-            let given = settings.given(key.name).map(str::to_owned);
-            let mut synonyms = Vec::new();
-            if let Some(value) = &given {
-                synonyms.push((key.name, Some(value.clone()), STATIC_BROKER));
-            }
-            if let Some(default) = settings.default_of(key.name) {
-                synonyms.push((key.name, Some(default), DEFAULT));
-            }
-            let source = if given.is_some() {
-                STATIC_BROKER
-            } else {
-                DEFAULT
-            };
-            let value = given.or_else(|| settings.default_of(key.name));
-            TopicSetting {
-                key,
-                value,
-                source,
-                synonyms,
+            let synonyms = settings.synonyms(&broker_synonyms(key.name), key.name);
+            Described {
+                read_only: !is_dynamic(key.name),
+                ..Described::from(Setting {
+                    key,
+                    value: settings.value(key.name).map(str::to_owned),
+                    source: synonyms
+                        .first()
+                        .map_or(Source::Default, |strongest| strongest.source),
+                    synonyms,
+                })
             }
         })
         .collect();
-    described.sort_by_key(|setting| setting.key.name);
+    described.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(described)
 }
 
-fn answer(
-    request: &DescribeConfigsRequest,
-    is_broker: bool,
-    setting: TopicSetting,
-) -> DescribeConfigsResourceResult {
-    let TopicSetting {
-        key,
-        value,
-        source,
-        synonyms,
-    } = setting;
-    let secret = key.kind == Kind::Password;
-    let synonyms = synonyms.into_iter().map(|(name, value, source)| {
-        DescribeConfigsSynonym::default()
-            .with_name(text(name))
-            .with_value(value.filter(|_| !secret).map(text))
-            .with_source(source)
-    });
+fn cluster_settings(image: &Image) -> Vec<Described> {
+    let given = image.configs(&ConfigResource::all_brokers());
+    given
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| {
+            let key = broker_key(name);
+            Described {
+                name: name.clone(),
+                value: Some(value.clone()),
+                read_only: !is_dynamic(name),
+                source: Source::Cluster,
+                secret: key.is_none_or(|key| key.kind == Kind::Password),
+                synonyms: key
+                    .map(|key| Synonym {
+                        name: key.name,
+                        value: value.clone(),
+                        source: Source::Cluster,
+                    })
+                    .into_iter()
+                    .collect(),
+                kind: key.map_or(UNKNOWN_KIND, |key| key.kind.protocol_code()),
+                text: key.map(|key| key.text),
+            }
+        })
+        .collect()
+}
+
+/// A setting as it is told.
+struct Described {
+    name: String,
+    value: Option<String>,
+    read_only: bool,
+    source: Source,
+    secret: bool,
+    synonyms: Vec<Synonym>,
+    kind: i8,
+    text: Option<&'static str>,
+}
+
+impl From<Setting> for Described {
+    fn from(setting: Setting) -> Described {
+        Described {
+            name: setting.key.name.to_owned(),
+            value: setting.value,
+            read_only: false,
+            source: setting.source,
+            secret: setting.key.kind == Kind::Password,
+            synonyms: setting.synonyms,
+            kind: setting.key.kind.protocol_code(),
+            text: Some(setting.key.text),
+        }
+    }
+}
+
+fn answer(request: &DescribeConfigsRequest, described: Described) -> DescribeConfigsResourceResult {
+    let shown = |value: String| (!described.secret).then(|| text(value));
     let answer = DescribeConfigsResourceResult::default()
-        .with_name(text(key.name))
-        .with_value(value.filter(|_| !secret).map(text))
-        // A node's settings are those it was started with.
-        .with_read_only(is_broker)
-        .with_config_source(source)
-        .with_is_sensitive(secret)
-        .with_config_type(key.kind.protocol_code());
+        .with_name(text(described.name))
+        .with_value(described.value.and_then(shown))
+        .with_read_only(described.read_only)
+        .with_config_source(described.source.protocol_code())
+        .with_is_sensitive(described.secret)
+        .with_config_type(described.kind);
     let answer = if request.include_synonyms {
+        let synonyms = described.synonyms.into_iter().map(|synonym| {
+            DescribeConfigsSynonym::default()
+                .with_name(text(synonym.name))
+                .with_value(shown(synonym.value))
+                .with_source(synonym.source.protocol_code())
+        });
         answer.with_synonyms(synonyms.collect())
     } else {
         answer
     };
     if request.include_documentation {
-        answer.with_documentation(Some(text(key.text)))
+        answer.with_documentation(described.text.map(text))
     } else {
         answer
     }

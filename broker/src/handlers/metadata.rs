@@ -61,7 +61,7 @@ pub(super) async fn handle(
     let response = MetadataResponse::default()
         .with_brokers(brokers.collect())
         .with_cluster_id(image.cluster_id().map(text))
-        .with_controller_id(BrokerId(shard.config().node_id.0))
+        .with_controller_id(BrokerId(shard.node_id().0))
         .with_topics(topics);
     if (8..=10).contains(&info.version) && request.include_cluster_authorized_operations {
         response.with_cluster_authorized_operations(CLUSTER_OPERATIONS)

@@ -1,6 +1,8 @@
 //! One file for each API: from a request's frame to its reply.
 
+mod alter_configs;
 mod api_versions;
+mod config_changes;
 mod create_topics;
 mod delete_topics;
 mod describe_cluster;
@@ -31,7 +33,7 @@ use millstream_protocol::frame::{
     FrameError, RequestHeader, decode_request, encode_response, parse_request_header,
 };
 use millstream_protocol::messages::{
-    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    AlterConfigsRequest, ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
     DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest,
     HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
     LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
@@ -172,6 +174,9 @@ fn start(
                 describe_configs::handle(&shard, r)
             })
         }
+        ApiKey::AlterConfigs => answered(info, body, async move |_, r: AlterConfigsRequest| {
+            alter_configs::handle(&shard, r).await
+        }),
         ApiKey::IncrementalAlterConfigs => answered(
             info,
             body,

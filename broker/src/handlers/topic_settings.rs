@@ -2,57 +2,51 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Key, topic_keys};
+use crate::config::{Key, Source, Synonym, TopicKey, broker_synonyms, topic_keys};
 use crate::shard::Shard;
 
-/// The topic has the value of its own.
-pub(super) const DYNAMIC_TOPIC: i8 = 1;
-/// The node was started with it.
-pub(super) const STATIC_BROKER: i8 = 4;
-/// Nobody said otherwise.
-pub(super) const DEFAULT: i8 = 5;
-
-/// One setting of a topic.
-pub(super) struct TopicSetting {
+/// One setting of a topic or of the node.
+pub(super) struct Setting {
     /// The key.
     pub key: &'static Key,
     /// The value in force.
     pub value: Option<String>,
-    /// Where it comes from, by Kafka's numbers.
-    pub source: i8,
-    /// All that there is to say about the key, the strongest first: name, value and source.
-    pub synonyms: Vec<(&'static str, Option<String>, i8)>,
+    /// Where it comes from.
+    pub source: Source,
+    /// All that there is to say about the key, the strongest first.
+    pub synonyms: Vec<Synonym>,
 }
 
 /// Every setting of a topic that has these of its own.
-pub(super) fn topic_settings(shard: &Shard, own: &BTreeMap<String, String>) -> Vec<TopicSetting> {
-    let settings = &shard.config().settings;
-    let of_key = |topic_key: &'static crate::config::TopicKey| {
-        let key = &topic_key.key;
-        let mut synonyms = Vec::new();
-        if let Some(value) = own.get(key.name) {
-            synonyms.push((key.name, Some(value.clone()), DYNAMIC_TOPIC));
-        }
-        for name in topic_key.synonyms {
-            if let Some(value) = settings.given(name) {
-                synonyms.push((*name, Some(value.to_owned()), STATIC_BROKER));
-            }
-        }
-        if let Some(name) = topic_key.synonyms.last() {
-            synonyms.push((*name, settings.default_of(name), DEFAULT));
-        }
-        let (value, source) = match own.get(key.name) {
-            Some(value) => (Some(value.clone()), DYNAMIC_TOPIC),
-            None => match settings.topic_default(key.name) {
-                Some((value, Some(_))) => (Some(value), STATIC_BROKER),
-                Some((value, None)) => (Some(value), DEFAULT),
-                None => (None, DEFAULT),
-            },
+pub(super) fn topic_settings(shard: &Shard, own: &BTreeMap<String, String>) -> Vec<Setting> {
+    let config = shard.config();
+    let of_key = |TopicKey { key, synonyms }: &'static TopicKey| {
+        let of_topic = own.get(key.name).map(|value| Synonym {
+            name: key.name,
+            value: value.clone(),
+            source: Source::Topic,
+        });
+        let of_broker = synonyms.first().map(|strongest| {
+            let names = broker_synonyms(strongest);
+            config.settings.synonyms(&names, strongest)
+        });
+        let value = match &of_topic {
+            Some(own) => Some(own.value.clone()),
+            None => config
+                .settings
+                .topic_default(key.name)
+                .map(|(value, _)| value),
         };
-        TopicSetting {
+        let synonyms: Vec<Synonym> = of_topic
+            .into_iter()
+            .chain(of_broker.into_iter().flatten())
+            .collect();
+        Setting {
             key,
             value,
-            source,
+            source: synonyms
+                .first()
+                .map_or(Source::Default, |strongest| strongest.source),
             synonyms,
         }
     };

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
-use millstream_metadata::{Image, ResourceType, Topic};
+use millstream_metadata::{ConfigResource, Delta, Image, ResourceType, Topic};
 use millstream_protocol::{PartitionIndex, StrBytes, TopicPartition};
 use millstream_reactor::TaskQueue;
 use millstream_replication::Leadership;
@@ -55,6 +55,7 @@ impl Shard {
         for topic in delta.topics_deleted.values() {
             self.drop_topic(topic).await;
         }
+        let node_changed = self.take_settings(&image, &delta);
         for resource in &delta.configs_changed {
             if resource.resource_type == ResourceType::Topic
                 && let Some(topic) = image.topic_by_name(&resource.name)
@@ -97,7 +98,7 @@ impl Shard {
         *self.image.borrow_mut() = image.clone();
         for partition in self.partitions.borrow().values() {
             let id = partition.id();
-            if reconfigured.contains(&id.topic_id)
+            if (node_changed || reconfigured.contains(&id.topic_id))
                 && let Some(topic) = image.topic(id.topic_id)
             {
                 let config = self.topic_config_in(&image, topic);
@@ -106,6 +107,33 @@ impl Shard {
             }
         }
         self.image_changed.notify_waiters();
+    }
+
+    /// Takes the settings given to brokers, if they changed; then what topics have by default may
+    /// have changed as well. Whether it did.
+    fn take_settings(&self, image: &Image, delta: &Delta) -> bool {
+        let (cluster, node) = (
+            ConfigResource::all_brokers(),
+            ConfigResource::broker(self.node_id()),
+        );
+        if !delta.configs_changed.contains(&cluster) && !delta.configs_changed.contains(&node) {
+            return false;
+        }
+        let given = |resource| image.configs(resource).cloned().unwrap_or_default();
+        match self
+            .start_config
+            .with_dynamic(&given(&cluster), &given(&node))
+        {
+            Ok(config) => {
+                *self.config.borrow_mut() = Arc::new(config);
+                self.topic_configs.borrow_mut().clear();
+                true
+            }
+            Err(cause) => {
+                error!(%cause, "the settings given to brokers do not go together: not taken");
+                false
+            }
+        }
     }
 
     /// Whether this shard has a replica of the partition.
@@ -117,7 +145,7 @@ impl Shard {
         self.owner(id) == self.id
             && topic
                 .partition(index)
-                .is_some_and(|partition| partition.replicas.contains(&self.config.node_id))
+                .is_some_and(|partition| partition.replicas.contains(&self.node_id()))
     }
 
     async fn open_or_update(
@@ -164,7 +192,7 @@ impl Shard {
         let partition = Partition::new(
             id,
             topic.name.clone(),
-            self.config.node_id,
+            self.node_id(),
             self.reactor.clone(),
             self.store.clone(),
             log,
@@ -188,7 +216,7 @@ impl Shard {
         let Some(state) = topic.partition(partition.id().partition) else {
             return;
         };
-        if state.leader != self.config.node_id {
+        if state.leader != self.node_id() {
             partition.resign();
             return;
         }

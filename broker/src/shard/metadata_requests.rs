@@ -60,7 +60,7 @@ impl Shard {
             if let Some(id) = self.producer_ids.borrow_mut().pop_front() {
                 return Ok(id);
             }
-            let node_id = self.config.node_id;
+            let node_id = self.node_id();
             let epoch = self
                 .image
                 .borrow()

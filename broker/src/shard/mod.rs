@@ -21,7 +21,7 @@ use futures::channel::oneshot;
 use millstream_metadata::{Image, Topic};
 use millstream_net::Shutdown;
 use millstream_protocol::compression::Decompressor;
-use millstream_protocol::{ErrorCode, PartitionIndex, ProducerId, TopicId, TopicPartition};
+use millstream_protocol::{ErrorCode, NodeId, PartitionIndex, ProducerId, TopicId, TopicPartition};
 use millstream_reactor::{Notify, Reactor, Task};
 use millstream_storage::ShardStore;
 
@@ -61,7 +61,10 @@ pub struct ShardParts {
 pub struct Shard {
     reactor: Reactor,
     id: ShardId,
-    config: Arc<BrokerConfig>,
+    /// As the node was started.
+    start_config: Arc<BrokerConfig>,
+    /// With what was changed since.
+    config: RefCell<Arc<BrokerConfig>>,
     controller: ControllerHandle,
     store: Rc<ShardStore>,
     peers: Peers,
@@ -90,7 +93,8 @@ impl Shard {
         let shard = Rc::new(Shard {
             reactor: parts.reactor,
             id: parts.id,
-            config: parts.config,
+            config: RefCell::new(parts.config.clone()),
+            start_config: parts.config,
             controller: parts.controller,
             store: parts.store,
             peers,
@@ -124,9 +128,14 @@ impl Shard {
         self.id
     }
 
-    /// The node's settings.
-    pub fn config(&self) -> &Arc<BrokerConfig> {
-        &self.config
+    /// The node's settings, as they are now.
+    pub fn config(&self) -> Arc<BrokerConfig> {
+        self.config.borrow().clone()
+    }
+
+    /// This node.
+    pub fn node_id(&self) -> NodeId {
+        self.start_config.node_id
     }
 
     /// The way to the controller.
@@ -173,7 +182,7 @@ impl Shard {
         }
         let own = image.topic_configs(&topic.name);
         let own = |name: &str| own.get(name).map(String::as_str);
-        let config = Rc::new(TopicConfig::resolve(&self.config.settings, own));
+        let config = Rc::new(TopicConfig::resolve(&self.config.borrow().settings, own));
         self.topic_configs
             .borrow_mut()
             .insert(topic.id, config.clone());

@@ -7,15 +7,10 @@ use millstream_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use millstream_protocol::messages::delete_topics_request::DeleteTopicState;
-use millstream_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use millstream_protocol::messages::incremental_alter_configs_request::{
-    AlterConfigsResource, AlterableConfig,
-};
 use millstream_protocol::messages::metadata_request::MetadataRequestTopic;
 use millstream_protocol::messages::{
     ApiKey, ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, FindCoordinatorRequest,
-    IncrementalAlterConfigsRequest, MetadataRequest, MetadataResponse,
+    DescribeClusterRequest, FindCoordinatorRequest, MetadataRequest, MetadataResponse,
 };
 use millstream_reactor::sim::KeepUnsynced;
 
@@ -272,82 +267,6 @@ fn deleting_can_be_switched_off() {
             answer.responses[0].error_code,
             ErrorCode::TopicDeletionDisabled.code()
         );
-    });
-}
-
-async fn setting(connection: &Connection, topic: &str, name: &str) -> (Option<String>, i8) {
-    let resource = DescribeConfigsResource::default()
-        .with_resource_type(2)
-        .with_resource_name(text(topic))
-        .with_configuration_keys(Some(vec![text(name)]));
-    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-    let answer = call(connection, newest(ApiKey::DescribeConfigs), &request).await;
-    assert_eq!(answer.results[0].error_code, 0);
-    let config = &answer.results[0].configs[0];
-    (
-        config.value.as_ref().map(ToString::to_string),
-        config.config_source,
-    )
-}
-
-#[test]
-fn settings_of_topics_change_and_stay_changed() {
-    let mut cluster = Cluster::new(&[("log.retention.hours", "2")]);
-    cluster.run(async |client| {
-        let connection = client.connect().await;
-        create_topic(&connection, "t", 1, &[]).await;
-        let (value, source) = setting(&connection, "t", "retention.ms").await;
-        assert_eq!(
-            (value.as_deref(), source),
-            (Some("7200000"), 4),
-            "the node's own setting"
-        );
-        let change = |operation, name: &str, value: Option<&str>| {
-            let config = AlterableConfig::default()
-                .with_name(text(name))
-                .with_config_operation(operation)
-                .with_value(value.map(text));
-            let resource = AlterConfigsResource::default()
-                .with_resource_type(2)
-                .with_resource_name(text("t"))
-                .with_configs(vec![config]);
-            IncrementalAlterConfigsRequest::default().with_resources(vec![resource])
-        };
-        let code = async |request: IncrementalAlterConfigsRequest| {
-            let answer = call(&connection, 1, &request).await;
-            answer.responses[0].error_code
-        };
-        assert_eq!(code(change(0, "max.message.bytes", Some("100"))).await, 0);
-        assert_eq!(code(change(2, "cleanup.policy", Some("compact"))).await, 0);
-        let invalid = ErrorCode::InvalidConfig.code();
-        assert_eq!(
-            code(change(0, "max.message.bytes", Some("-1"))).await,
-            invalid
-        );
-        assert_eq!(code(change(0, "no.such.key", Some("1"))).await, invalid);
-        assert_eq!(
-            code(change(9, "retention.ms", Some("1"))).await,
-            ErrorCode::InvalidRequest.code()
-        );
-        // The change acts.
-        loop {
-            let kept = produce(&connection, "t", 0, batch(&["0123456789"; 20])).await;
-            if kept.error_code == ErrorCode::MessageTooLarge.code() {
-                break;
-            }
-        }
-    });
-    cluster.crash_and_restart(KeepUnsynced::None);
-    cluster.run(async |client| {
-        let connection = client.connect().await;
-        let (value, source) = setting(&connection, "t", "max.message.bytes").await;
-        assert_eq!(
-            (value.as_deref(), source),
-            (Some("100"), 1),
-            "the topic's own setting"
-        );
-        let (value, _) = setting(&connection, "t", "cleanup.policy").await;
-        assert_eq!(value.as_deref(), Some("delete,compact"));
     });
 }
 

@@ -3,6 +3,7 @@
 mod administering;
 mod bad_input;
 mod compatibility;
+mod configuring;
 mod groups;
 mod harness;
 mod producing;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use millstream_protocol::NodeId;
+
 /// The kind of a resource that has settings, with Kafka's numbers.
 #[derive(
     Debug,
@@ -73,6 +75,16 @@ impl ConfigResource {
             resource_type,
             name: name.into(),
         }
+    }
+
+    /// The settings of one broker.
+    pub fn broker(id: NodeId) -> ConfigResource {
+        ConfigResource::new(ResourceType::Broker, id.to_string())
+    }
+
+    /// The settings of all brokers.
+    pub fn all_brokers() -> ConfigResource {
+        ConfigResource::new(ResourceType::Broker, "")
     }
 
     /// A topic's settings.

@@ -39,6 +39,7 @@ macro_rules! with_every_api {
             InitProducerId InitProducerIdRequest,
             OffsetForLeaderEpoch OffsetForLeaderEpochRequest,
             DescribeConfigs DescribeConfigsRequest,
+            AlterConfigs AlterConfigsRequest,
             IncrementalAlterConfigs IncrementalAlterConfigsRequest,
             DescribeCluster DescribeClusterRequest,
         ])

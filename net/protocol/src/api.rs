@@ -163,6 +163,12 @@ pub const APIS: &[Api] = &[
         messages::DescribeConfigsRequest::VERSIONS,
     ),
     api(
+        ApiKey::AlterConfigs,
+        0,
+        2,
+        messages::AlterConfigsRequest::VERSIONS,
+    ),
+    api(
         ApiKey::IncrementalAlterConfigs,
         0,
         1,

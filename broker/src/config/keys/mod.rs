@@ -1,9 +1,12 @@
 //! The table of keys: every key of Apache Kafka's and the few of our own.
 
 mod accepted;
+mod dynamic;
 mod refused;
 mod topic;
 mod working;
+
+pub use dynamic::is_dynamic;
 
 /// What a value looks like, with its bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -185,6 +188,21 @@ pub fn broker_key(name: &str) -> Option<&'static Key> {
                 .ok()
                 .map(|index| &keys[index])
         })
+}
+
+/// The broker keys that say the same as this one in other units, itself among them, the strongest
+/// first.
+pub fn broker_synonyms(name: &'static str) -> Vec<&'static str> {
+    let family = topic::KEYS
+        .iter()
+        .map(|key| key.synonyms)
+        .find(|family| family.contains(&name));
+    match family {
+        // Its other name is only a default for it, and stands for itself.
+        _ if name == "log.flush.scheduler.interval.ms" => vec![name],
+        Some(family) => family.to_vec(),
+        None => vec![name],
+    }
 }
 
 /// Every topic key, in order of their names.

@@ -133,6 +133,7 @@ pub(crate) const fn shapes(key: ApiKey) -> Option<(&'static Message, &'static Me
         InitProducerId INIT_PRODUCER_ID,
         OffsetForLeaderEpoch OFFSET_FOR_LEADER_EPOCH,
         DescribeConfigs DESCRIBE_CONFIGS,
+        AlterConfigs ALTER_CONFIGS,
         IncrementalAlterConfigs INCREMENTAL_ALTER_CONFIGS,
         DescribeCluster DESCRIBE_CLUSTER,
     }

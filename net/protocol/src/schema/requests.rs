@@ -371,6 +371,27 @@ pub(super) const DESCRIBE_CONFIGS: Message = Message::new(
     ],
 );
 
+pub(super) const ALTER_CONFIGS: Message = Message::new(
+    2,
+    &[
+        field(
+            "resources",
+            Type::Array(&Type::Struct(&[
+                field("resource_type", INT8),
+                field("resource_name", Type::String),
+                field(
+                    "configs",
+                    Type::Array(&Type::Struct(&[
+                        field("name", Type::String),
+                        field("value", Type::String),
+                    ])),
+                ),
+            ])),
+        ),
+        field("validate_only", BOOL),
+    ],
+);
+
 pub(super) const INCREMENTAL_ALTER_CONFIGS: Message = Message::new(
     1,
     &[

@@ -546,6 +546,22 @@ pub(super) const DESCRIBE_CONFIGS: Message = Message::new(
     ],
 );
 
+pub(super) const ALTER_CONFIGS: Message = Message::new(
+    2,
+    &[
+        field("throttle_time_ms", INT32),
+        field(
+            "responses",
+            Type::Array(&Type::Struct(&[
+                field("error_code", INT16),
+                field("error_message", Type::String),
+                field("resource_type", INT8),
+                field("resource_name", Type::String),
+            ])),
+        ),
+    ],
+);
+
 pub(super) const INCREMENTAL_ALTER_CONFIGS: Message = Message::new(
     1,
     &[
