@@ -402,9 +402,14 @@ impl ShardStart {
         let memory = usize::try_from(self.config.shard_memory_bytes).unwrap_or(usize::MAX);
         let request_memory = memory / REQUEST_SHARE;
         let number = u32::try_from(self.id.0).expect("shards are counted in cores");
+        let settings = &self.config.settings;
+        let millis = |name: &str| Duration::from_millis(settings.number(name));
         let store_config = StoreConfig {
             tail_memory_bytes: memory - request_memory,
             direct_io: self.config.direct_io,
+            initial_task_delay: millis("log.initial.task.delay.ms"),
+            retention_check_interval: millis("log.retention.check.interval.ms"),
+            producer_check_interval: millis("producer.id.expiration.check.interval.ms"),
             ..StoreConfig::new(self.config.log_dir.clone(), number)
         };
         let store = ShardStore::new(reactor.clone(), store_config, start);

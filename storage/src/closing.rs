@@ -65,6 +65,15 @@ impl Log {
         if let Some(snapshot) = snapshot {
             let path = self.segment_path(end.offset, SNAPSHOT_SUFFIX);
             self.store.write_atomic(&path, snapshot).await?;
+            let obsolete = {
+                let state = self.state.borrow();
+                let last = state.checkpoint.place.map(|place| place.snapshot);
+                last.filter(|&last| last >= 0 && last != end.offset)
+                    .filter(|&last| state.segment_index(last).is_none())
+            };
+            if let Some(obsolete) = obsolete {
+                self.remove_snapshot(obsolete).await;
+            }
         }
         let mut state = self.state.borrow_mut();
         state.checkpoint.recovery_point = Offset(end.offset);

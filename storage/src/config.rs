@@ -16,6 +16,23 @@ pub enum Durability {
     Memory,
 }
 
+/// What happens to old records (`cleanup.policy`); with neither they are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CleanupPolicy {
+    /// Segments go by age and size.
+    pub delete: bool,
+    /// Of each key the last record is kept.
+    pub compact: bool,
+}
+
+impl CleanupPolicy {
+    /// Kafka's default.
+    pub const DELETE: CleanupPolicy = CleanupPolicy {
+        delete: true,
+        compact: false,
+    };
+}
+
 /// The settings of one log; may be replaced while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
@@ -35,6 +52,16 @@ pub struct LogConfig {
     pub durability: Durability,
     /// A producer that wrote nothing for this long is forgotten.
     pub producer_id_expiration_ms: i64,
+    /// What happens to old records.
+    pub cleanup: CleanupPolicy,
+    /// A segment goes when its newest record is older than this (`retention.ms`); negative for
+    /// never.
+    pub retention_ms: i64,
+    /// The oldest segments go while the others hold as much as this (`retention.bytes`); negative
+    /// for never.
+    pub retention_bytes: i64,
+    /// How long the files of a segment stay after it has gone (`file.delete.delay.ms`).
+    pub file_delete_delay: Duration,
 }
 
 impl Default for LogConfig {
@@ -48,6 +75,10 @@ impl Default for LogConfig {
             max_message_bytes: (1 << 20) + 12,
             durability: Durability::Fsync,
             producer_id_expiration_ms: 24 * 3600 * 1000,
+            cleanup: CleanupPolicy::DELETE,
+            retention_ms: 7 * 24 * 3600 * 1000,
+            retention_bytes: -1,
+            file_delete_delay: Duration::from_secs(60),
         }
     }
 }
@@ -81,6 +112,14 @@ pub struct StoreConfig {
     pub checkpoint_bytes: u64,
     /// A checkpoint is made this long after the first append that none covers.
     pub checkpoint_interval: Duration,
+    /// How long after the first log was opened segments are first looked through for those to
+    /// remove (`log.initial.task.delay.ms`).
+    pub initial_task_delay: Duration,
+    /// How often they are looked through (`log.retention.check.interval.ms`).
+    pub retention_check_interval: Duration,
+    /// How often producers are looked through for those to forget
+    /// (`producer.id.expiration.check.interval.ms`).
+    pub producer_check_interval: Duration,
     /// How cold data leaves the disk.
     pub cold_read: ColdRead,
     /// Write with O_DIRECT. Off only where the file system cannot, and the user said so.
@@ -99,6 +138,9 @@ impl StoreConfig {
             open_files: 256,
             checkpoint_bytes: 128 << 20,
             checkpoint_interval: Duration::from_secs(10),
+            initial_task_delay: Duration::from_secs(30),
+            retention_check_interval: Duration::from_secs(300),
+            producer_check_interval: Duration::from_secs(600),
             cold_read: ColdRead::Buffered,
             direct_io: true,
         }

@@ -70,6 +70,12 @@ impl StorageError {
         }
     }
 
+    /// Whether the disk has no room left, which may pass.
+    pub fn is_full(&self) -> bool {
+        matches!(self, StorageError::Io { cause, .. }
+            if cause.kind() == io::ErrorKind::StorageFull)
+    }
+
     pub(crate) fn damaged(path: &Path, position: u64, reason: &'static str) -> StorageError {
         StorageError::Damaged {
             path: path.to_owned(),
@@ -134,6 +140,22 @@ pub enum AppendError {
     /// The log is offline, for this reason.
     #[error("the log is offline: {0}")]
     Offline(StorageError),
+}
+
+/// Why records were not deleted.
+#[derive(Debug, Clone, Error)]
+pub enum DeleteRecordsError {
+    /// Only what consumers see may be deleted (`OFFSET_OUT_OF_RANGE`).
+    #[error("offset {offset} is above the high watermark {high_watermark}")]
+    AboveHighWatermark {
+        /// The offset asked for.
+        offset: Offset,
+        /// The log's high watermark.
+        high_watermark: Offset,
+    },
+    /// The log is offline, or its new start could not be written down.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
 }
 
 /// Why a read gave nothing.

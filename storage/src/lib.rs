@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod file_cache;
 mod flush_group;
+mod housekeeping;
 mod leader_epoch_cache;
 mod log;
 mod maintenance;
@@ -21,6 +22,7 @@ mod read_plan;
 mod reader;
 mod recovery;
 mod recovery_checkpoint;
+mod retention;
 mod segment;
 pub mod segment_dump;
 mod segment_scan;
@@ -37,8 +39,8 @@ pub use checkpoint_file::{
     CheckpointError, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, OffsetCheckpoint,
     RECOVERY_POINT_FILE,
 };
-pub use config::{ColdRead, Durability, LogConfig, StoreConfig};
-pub use error::{AppendError, ReadError, StorageError};
+pub use config::{CleanupPolicy, ColdRead, Durability, LogConfig, StoreConfig};
+pub use error::{AppendError, DeleteRecordsError, ReadError, StorageError};
 pub use leader_epoch_cache::{EpochEntry, LeaderEpochCache};
 pub use log::{AppendOrigin, Appended, Log};
 pub use partition_metadata::{decode_id, encode_id};

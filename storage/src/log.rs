@@ -3,13 +3,12 @@
 //! Appending is synchronous: on return the batch is in the tail and in every index, and a writer
 //! task takes it to the disk. What is asked of the disk lives beside this file: `writer` (the way
 //! down), `reader` and `time_lookup` (the way up), `recovery`, `truncation`, `maintenance`
-//! (checkpoints, rest) and `closing`.
+//! (checkpoints, rest), `retention` (the front of the log) and `closing`.
 //!
 //! Invariants: `log_start_offset ≤ flushed ≤ written ≤ log_end_offset` in offsets; the last
 //! segment is the one appended to; chunks of the tail end at the end of the log.
 //!
-//! Retention, deletion of records and compaction will act on `LogState::segments` from the front
-//! and through `Segment`; a transaction index will stand beside `SegmentIndex`.
+//! A transaction index will stand beside `SegmentIndex`.
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -104,6 +103,8 @@ pub(crate) struct LogState {
     pub checkpoint: CheckpointEntry,
     /// No checkpoint on the disk, or on its way there, names a higher recovery point.
     pub published_recovery_point: i64,
+    /// The log start offset that the checkpoint on the disk names.
+    pub published_log_start: i64,
     /// Something was appended since the last checkpoint.
     pub dirty: bool,
     /// Something was appended since the log was opened.
@@ -293,19 +294,24 @@ impl Log {
             }
             position += group;
         }
-        self.after_append();
+        self.note_change();
         Ok(appended.expect("there is at least one batch"))
     }
 
-    fn refuse_if_unusable(&self) -> Result<(), AppendError> {
+    /// The reason why the log can be neither appended to nor cut.
+    pub(crate) fn unusable(&self) -> Option<StorageError> {
         let state = self.state.borrow();
-        if let Some(error) = &state.offline {
-            return Err(AppendError::Offline(error.clone()));
-        }
-        if state.closed {
-            return Err(AppendError::Offline(StorageError::Closed {
+        match &state.offline {
+            Some(error) => Some(error.clone()),
+            None => state.closed.then(|| StorageError::Closed {
                 path: self.dir.borrow().to_path_buf(),
-            }));
+            }),
+        }
+    }
+
+    fn refuse_if_unusable(&self) -> Result<(), AppendError> {
+        if let Some(error) = self.unusable() {
+            return Err(AppendError::Offline(error));
         }
         if self.files.is_truncating() {
             return Err(AppendError::Truncating);
@@ -412,7 +418,8 @@ impl Log {
         Ok(appended)
     }
 
-    fn after_append(self: &Rc<Self>) {
+    /// There is something to write and to checkpoint, and files may be open.
+    pub(crate) fn note_change(self: &Rc<Self>) {
         let newly_dirty = {
             let mut state = self.state.borrow_mut();
             state.touched = true;
@@ -488,7 +495,7 @@ impl LogState {
     }
 
     /// Closes the active segment for appends; the writer closes its files.
-    fn roll(&mut self, base_offset: i64, now_ms: i64, jitter_ms: i64) {
+    pub(crate) fn roll(&mut self, base_offset: i64, now_ms: i64, jitter_ms: i64) {
         let snapshot = producer_snapshot::encode(&self.producers);
         let active = self.active_mut();
         active.add_time_entry();

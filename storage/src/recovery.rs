@@ -64,8 +64,12 @@ impl Log {
         config: LogConfig,
     ) -> Result<(Rc<Log>, Recovery), StorageError> {
         let dir = store.config.root.join(format!("{topic}-{partition}"));
-        let entry = store.start_entry(topic, partition, topic_id);
-        prepare_folder(store, &dir, topic_id).await?;
+        let mut entry = store.start_entry(topic, partition, topic_id);
+        let made = prepare_folder(store, &dir, topic_id).await?;
+        if made && entry.as_ref().is_some_and(|entry| entry.topic_id.is_none()) {
+            // Kafka's files name no topic id: this may be about a deleted topic of the same name.
+            entry = None;
+        }
         let found = list_segments(store, &dir).await?;
         let epochs = read_epochs(store, &dir).await?;
 
@@ -85,7 +89,9 @@ impl Log {
             is_awake: Cell::new(false),
         });
         if let Some(entry) = &entry {
-            log.state.borrow_mut().published_recovery_point = entry.recovery_point.0;
+            let mut state = log.state.borrow_mut();
+            state.published_recovery_point = entry.recovery_point.0;
+            state.published_log_start = entry.log_start_offset.0;
         }
         if found.is_empty() {
             recovery.created = true;
@@ -585,6 +591,7 @@ impl LogState {
                 high_watermark: Offset(0),
             },
             published_recovery_point: 0,
+            published_log_start: 0,
             dirty: false,
             touched: false,
             writer: WriterState::default(),
@@ -596,12 +603,12 @@ impl LogState {
     }
 }
 
-/// Makes the folder if it is missing, and sees that it belongs to the topic.
+/// Makes the folder if it is missing, and sees that it belongs to the topic. Whether it was made.
 async fn prepare_folder(
     store: &ShardStore,
     dir: &Path,
     topic_id: TopicId,
-) -> Result<(), StorageError> {
+) -> Result<bool, StorageError> {
     let fs = store.fs();
     let exists = fs
         .exists(dir)
@@ -616,7 +623,7 @@ async fn prepare_folder(
     let path = dir.join(partition_metadata::FILE_NAME);
     match fs.read(&path).await {
         Ok(text) => match partition_metadata::parse(&text) {
-            Some(found) if found == topic_id => Ok(()),
+            Some(found) if found == topic_id => Ok(!exists),
             Some(found) => Err(StorageError::TopicIdMismatch {
                 path: dir.to_owned(),
                 found,
@@ -626,7 +633,8 @@ async fn prepare_folder(
         },
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
             let text = partition_metadata::to_text(topic_id);
-            store.write_atomic(&path, text.into()).await
+            store.write_atomic(&path, text.into()).await?;
+            Ok(!exists)
         }
         Err(cause) => Err(StorageError::io("read", &path, cause)),
     }

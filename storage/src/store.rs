@@ -54,9 +54,14 @@ pub struct ShardStore {
     checkpointing: Exclusive,
     /// Held while the checkpoint file is replaced.
     file_lock: Exclusive,
+    /// How often the checkpoint file was asked for, and how many of those calls it covers.
+    file_wanted: Cell<u64>,
+    file_covers: Cell<u64>,
     /// The touch count when idle logs were last looked for.
     last_sweep: Cell<u64>,
     closed: Cell<bool>,
+    /// The tasks of `housekeeping` run.
+    pub(crate) keeps_house: Cell<bool>,
 }
 
 impl ShardStore {
@@ -82,6 +87,9 @@ impl ShardStore {
             checkpointer_runs: Cell::new(false),
             checkpointing: Exclusive::default(),
             file_lock: Exclusive::default(),
+            file_wanted: Cell::new(0),
+            file_covers: Cell::new(0),
+            keeps_house: Cell::new(false),
             last_sweep: Cell::new(0),
             closed: Cell::new(false),
             reactor,
@@ -226,6 +234,7 @@ impl ShardStore {
             self.dirty.borrow_mut().push(Rc::downgrade(log));
         }
         self.run_checkpointer();
+        self.keep_house();
     }
 
     pub(crate) fn unregister(&self, log: &Rc<Log>) {
@@ -265,6 +274,12 @@ impl ShardStore {
         self.indexes.borrow_mut().remove((log, segment));
     }
 
+    /// Forgets what is kept of the files of one segment.
+    pub(crate) fn forget_segment(&self, log: u64, segment: i64) {
+        self.forget_index(log, segment);
+        self.read_files.borrow_mut().remove((log, segment));
+    }
+
     pub(crate) fn forget_log_files(&self, log: u64) {
         self.indexes.borrow_mut().remove_log(log);
         self.read_files.borrow_mut().remove_log(log);
@@ -299,9 +314,16 @@ impl ShardStore {
         }
     }
 
-    /// Replaces the shard's checkpoint file by what all open logs say.
+    /// Replaces the shard's checkpoint file by what all open logs say. One write serves all who
+    /// asked before it began.
     pub(crate) async fn write_checkpoint_file(&self) -> Result<(), StorageError> {
+        let ticket = self.file_wanted.get() + 1;
+        self.file_wanted.set(ticket);
         let _one = self.file_lock.lock().await;
+        if self.file_covers.get() >= ticket {
+            return Ok(());
+        }
+        let covers = self.file_wanted.get();
         let logs = self.open_logs();
         let mut entries = CheckpointEntries::new();
         for log in &logs {
@@ -319,12 +341,19 @@ impl ShardStore {
         self.write_atomic(&path, text.into()).await?;
         for log in &logs {
             let entry = &entries[&log.name];
-            log.state.borrow_mut().published_recovery_point = entry.recovery_point.0;
+            let mut state = log.state.borrow_mut();
+            state.published_recovery_point = entry.recovery_point.0;
+            state.published_log_start = entry.log_start_offset.0;
         }
+        self.file_covers.set(covers);
         Ok(())
     }
 
-    fn open_logs(&self) -> Vec<Rc<Log>> {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    pub(crate) fn open_logs(&self) -> Vec<Rc<Log>> {
         let logs = self.logs.borrow();
         logs.values().filter_map(Weak::upgrade).collect()
     }

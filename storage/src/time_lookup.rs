@@ -16,6 +16,9 @@ use crate::time_index::{TimeEntry, TimeIndexView};
 /// The most that a batch may hold when its records are looked at.
 const MAX_DECOMPRESSED_BYTES: usize = 256 << 20;
 
+/// A look-up that is overtaken by changes of the files this often gives what it has.
+const MAX_RESTARTS: usize = 8;
+
 /// A record found by its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimestampOffset {
@@ -30,6 +33,23 @@ pub struct TimestampOffset {
 impl Log {
     /// The first record whose timestamp is `timestamp` or later, of those below `upper_bound`.
     pub async fn offset_for_timestamp(
+        &self,
+        timestamp: i64,
+        upper_bound: Offset,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let mut restarts = 0;
+        loop {
+            let generation = self.state.borrow().generation;
+            let found = self.search_from(timestamp, upper_bound).await;
+            // What was found in files that went meanwhile proves nothing.
+            restarts += 1;
+            if self.state.borrow().generation == generation || restarts == MAX_RESTARTS {
+                return found;
+            }
+        }
+    }
+
+    async fn search_from(
         &self,
         timestamp: i64,
         upper_bound: Offset,
@@ -59,6 +79,21 @@ impl Log {
         &self,
         upper_bound: Offset,
     ) -> Result<Option<TimestampOffset>, ReadError> {
+        let mut restarts = 0;
+        loop {
+            let generation = self.state.borrow().generation;
+            let found = self.search_largest(upper_bound).await;
+            restarts += 1;
+            if self.state.borrow().generation == generation || restarts == MAX_RESTARTS {
+                return found;
+            }
+        }
+    }
+
+    async fn search_largest(
+        &self,
+        upper_bound: Offset,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
         let segments: Vec<i64> = {
             let state = self.state.borrow();
             state.segments.iter().map(|s| s.base_offset).collect()
@@ -73,13 +108,15 @@ impl Log {
         if largest.timestamp < 0 {
             return Ok(None);
         }
-        self.offset_for_timestamp(largest.timestamp, upper_bound)
-            .await
+        self.search_from(largest.timestamp, upper_bound).await
     }
 
     /// The largest timestamp of a segment. The last entry of its index has it, unless that was
     /// lost; so the batches behind that one are looked at, once.
-    async fn max_timestamp_of(&self, segment: i64) -> Result<MaxTimestamp, StorageError> {
+    pub(crate) async fn max_timestamp_of(
+        &self,
+        segment: i64,
+    ) -> Result<MaxTimestamp, StorageError> {
         {
             let state = self.state.borrow();
             match state.segment_index(segment) {

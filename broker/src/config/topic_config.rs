@@ -1,7 +1,9 @@
 //! The settings of one topic: its own, and the node's for the rest.
 
+use std::time::Duration;
+
 use millstream_protocol::record_batch::TimestampType;
-use millstream_storage::{Durability, LogConfig};
+use millstream_storage::{CleanupPolicy, Durability, LogConfig};
 
 use super::keys::{Status, list, topic_key};
 use super::settings::Settings;
@@ -46,9 +48,16 @@ impl TopicConfig {
             "memory" => Durability::Memory,
             _ => Durability::Fsync,
         };
+        let policy = text("cleanup.policy");
+        let cleanup = CleanupPolicy {
+            delete: list(&policy).any(|policy| policy == "delete"),
+            compact: list(&policy).any(|policy| policy == "compact"),
+        };
+        let millis =
+            |name: &str| Duration::from_millis(u64::try_from(long(name)).unwrap_or(u64::MAX));
         let unsigned = |name: &str| u32::try_from(long(name)).unwrap_or(u32::MAX);
         TopicConfig {
-            compact: list(&text("cleanup.policy")).any(|policy| policy == "compact"),
+            compact: cleanup.compact,
             max_message_bytes: int("max.message.bytes"),
             timestamp_type: match text("message.timestamp.type").as_str() {
                 "LogAppendTime" => TimestampType::LogAppendTime,
@@ -66,6 +75,10 @@ impl TopicConfig {
                 durability,
                 producer_id_expiration_ms: settings.number("producer.id.expiration.ms"),
                 max_message_bytes: unsigned("max.message.bytes"),
+                cleanup,
+                retention_ms: long("retention.ms"),
+                retention_bytes: long("retention.bytes"),
+                file_delete_delay: millis("file.delete.delay.ms"),
             },
         }
     }

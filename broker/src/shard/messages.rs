@@ -48,6 +48,8 @@ pub enum ShardRequest {
     Unwatch(WatchId, Vec<TopicPartition>),
     /// Look up offsets.
     ListOffsets(Vec<ListOffsetsPart>),
+    /// Forget records below an offset.
+    DeleteRecords(Vec<DeleteRecordsPart>),
     /// Nothing; the answer says that the shard has the asker's metadata.
     CatchUp,
     /// A request for the group coordinator of a partition of `__consumer_offsets`.
@@ -64,6 +66,8 @@ pub enum ShardReply {
     Done,
     /// One result for each part, in any order.
     ListOffsets(Vec<(usize, Result<FoundOffset, ErrorCode>)>),
+    /// The log's first offset then, for each part, in any order.
+    DeleteRecords(Vec<(usize, Result<Offset, ErrorCode>)>),
     /// The coordinator's answer.
     Group(Box<GroupResponse>),
 }
@@ -212,6 +216,17 @@ pub struct ListOffsetsPart {
     pub isolation: Isolation,
     /// The leader's term as the client knows it; −1 for not checked.
     pub current_leader_epoch: i32,
+}
+
+/// Records of one partition that are to be forgotten.
+#[derive(Debug, Clone, Copy)]
+pub struct DeleteRecordsPart {
+    /// Which part of the client's request.
+    pub slot: usize,
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// Those below this offset; −1 for all that consumers see.
+    pub before: Offset,
 }
 
 /// An offset, and the timestamp and term of its record; −1 for what is not there.

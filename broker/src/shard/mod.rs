@@ -26,9 +26,9 @@ use millstream_reactor::{Notify, Reactor, Task};
 use millstream_storage::ShardStore;
 
 pub use messages::{
-    FetchPart, FetchRead, FetchResult, FoundOffset, Isolation, ListOffsetsPart, OffsetQuery,
-    ProduceFailure, ProducePart, ProduceResult, Produced, ShardMessage, ShardReply, ShardRequest,
-    WatchId,
+    DeleteRecordsPart, FetchPart, FetchRead, FetchResult, FoundOffset, Isolation, ListOffsetsPart,
+    OffsetQuery, ProduceFailure, ProducePart, ProduceResult, Produced, ShardMessage, ShardReply,
+    ShardRequest, WatchId,
 };
 pub use partition::Partition;
 pub use peers::{PeerEnds, Peers, ShardId, mesh};

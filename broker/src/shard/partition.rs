@@ -16,7 +16,9 @@ use millstream_reactor::{Reactor, TaskQueue};
 use millstream_replication::{
     Acks, Leadership, Partition as Leader, PartitionOutput, ProduceRefusal, WaitId,
 };
-use millstream_storage::{AppendError, AppendOrigin, Log, ReadError, ShardStore, StorageError};
+use millstream_storage::{
+    AppendError, AppendOrigin, DeleteRecordsError, Log, ReadError, ShardStore, StorageError,
+};
 use tracing::error;
 
 use super::messages::{
@@ -241,6 +243,35 @@ impl Partition {
         }
     }
 
+    /// Forgets the records below `before`, or with −1 all that consumers see; durable when this
+    /// returns the log's first offset. Not for topics that are only compacted.
+    pub async fn delete_records(&self, before: Offset) -> Result<Offset, ErrorCode> {
+        self.check_leader_epoch(-1)?;
+        if self.offline.get() {
+            return Err(ErrorCode::KafkaStorageError);
+        }
+        let cleanup = self.log.config().cleanup;
+        if cleanup.compact && !cleanup.delete {
+            return Err(ErrorCode::PolicyViolation);
+        }
+        let before = match before {
+            Offset(-1) => self.high_watermark(),
+            before if before.0 < 0 => return Err(ErrorCode::OffsetOutOfRange),
+            before => before,
+        };
+        match self.log.delete_records(before).await {
+            Ok(log_start_offset) => {
+                self.wake_watchers();
+                Ok(log_start_offset)
+            }
+            Err(DeleteRecordsError::AboveHighWatermark { .. }) => Err(ErrorCode::OffsetOutOfRange),
+            Err(DeleteRecordsError::Storage(cause)) => {
+                error!(topic = %self.topic, partition = %self.id.partition, %cause, "a deletion failed");
+                Err(ErrorCode::KafkaStorageError)
+            }
+        }
+    }
+
     /// The offset below which consumers see.
     pub fn high_watermark(&self) -> Offset {
         self.leader.borrow().high_watermark()
@@ -386,7 +417,8 @@ impl Partition {
             let output = self.leader.borrow_mut().poll_output();
             let Some(output) = output else { return };
             let (wait, failure) = match output {
-                PartitionOutput::HighWatermarkAdvanced(_) => {
+                PartitionOutput::HighWatermarkAdvanced(high_watermark) => {
+                    self.log.set_high_watermark(high_watermark);
                     self.wake_watchers();
                     continue;
                 }

@@ -8,14 +8,14 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{LocalBoxFuture, join_all};
 use millstream_coordinator::{GroupRequest, GroupResponse, RequestContext};
-use millstream_protocol::{ErrorCode, PartitionIndex, TopicPartition};
+use millstream_protocol::{ErrorCode, Offset, PartitionIndex, TopicPartition};
 use millstream_reactor::{Reactor, Receiver, TaskQueue};
 use millstream_replication::Acks;
 use millstream_storage::AppendOrigin;
 
 use super::messages::{
-    FetchRead, FetchResult, FoundOffset, ListOffsetsPart, ProducePart, ProduceResult, ShardMessage,
-    ShardReply, ShardRequest, WatchId,
+    DeleteRecordsPart, FetchRead, FetchResult, FoundOffset, ListOffsetsPart, ProducePart,
+    ProduceResult, ShardMessage, ShardReply, ShardRequest, WatchId,
 };
 use super::partition::{Partition, Watcher};
 use super::{Shard, ShardId};
@@ -90,6 +90,25 @@ impl Shard {
         let mut results = Vec::new();
         for reply in join_all(asked).await {
             if let Some(ShardReply::ListOffsets(some)) = reply {
+                results.extend(some);
+            }
+        }
+        results
+    }
+
+    /// Deletes records at the owners of the partitions; each result is the log's first offset then.
+    pub async fn delete_records(
+        self: &Rc<Self>,
+        parts: Vec<DeleteRecordsPart>,
+    ) -> Vec<(usize, Result<Offset, ErrorCode>)> {
+        let asked: Vec<_> = self
+            .by_owner(parts, |part| part.partition)
+            .into_iter()
+            .map(|(owner, parts)| self.ask(owner, ShardRequest::DeleteRecords(parts)))
+            .collect();
+        let mut results = Vec::new();
+        for reply in join_all(asked).await {
+            if let Some(ShardReply::DeleteRecords(some)) = reply {
                 results.extend(some);
             }
         }
@@ -235,6 +254,11 @@ impl Shard {
                 let shard = self.clone();
                 async move { ShardReply::ListOffsets(shard.look_up(parts).await) }.boxed_local()
             }
+            ShardRequest::DeleteRecords(parts) => {
+                let shard = self.clone();
+                async move { ShardReply::DeleteRecords(shard.forget_records(parts).await) }
+                    .boxed_local()
+            }
             ShardRequest::Group(index, question) => {
                 let coordinator = self.coordinators.borrow().get(&index).cloned();
                 async move {
@@ -329,6 +353,21 @@ impl Shard {
             results.push((part.slot, result));
         }
         results
+    }
+
+    /// All at once: one write of the shard's checkpoint serves them.
+    async fn forget_records(
+        &self,
+        parts: Vec<DeleteRecordsPart>,
+    ) -> Vec<(usize, Result<Offset, ErrorCode>)> {
+        let deletions = parts.into_iter().map(|part| async move {
+            let result = match self.partition(part.partition) {
+                Ok(partition) => partition.delete_records(part.before).await,
+                Err(error) => Err(error),
+            };
+            (part.slot, result)
+        });
+        join_all(deletions).await
     }
 
     /// A partition that this shard owns. One that the image has and that is not open yet, or

@@ -8,3 +8,4 @@ mod formats;
 mod harness;
 mod lifecycle;
 mod reading;
+mod retention;
