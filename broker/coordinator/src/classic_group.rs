@@ -397,13 +397,15 @@ impl ClassicGroup {
     }
 
     fn count_supporters(&mut self, terms: &MemberTerms, change: isize) {
-        for protocol in &terms.protocols {
-            let count = self.supporters.entry(protocol.name.clone()).or_default();
+        // A member that names a protocol twice supports it once.
+        let names: BTreeSet<_> = terms.protocols.iter().map(|each| &each.name).collect();
+        for name in names {
+            let count = self.supporters.entry(name.clone()).or_default();
             *count = count
                 .checked_add_signed(change)
                 .expect("counted when the member came");
             if *count == 0 {
-                self.supporters.remove(&protocol.name);
+                self.supporters.remove(name);
             }
         }
     }

@@ -629,3 +629,15 @@ fn a_rebalance_timeout_of_nothing_does_not_spin() {
         ",
     );
 }
+
+#[test]
+fn a_protocol_named_twice_counts_once() {
+    play(
+        "
+        join A v=3 id=- protocols=range:,range:
+            append group g gen=0 []
+        after 3s
+            A: joined A#1 gen=1 range leader=A#1 [A#1]
+        ",
+    );
+}
