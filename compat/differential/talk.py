@@ -11,7 +11,7 @@ import uuid
 from .schema import ZERO_UUID
 from .wire import ANSWERED, CLIENT_ID, CLOSED, SILENT, Connection, Outcome
 
-SILENCE_SECONDS = 20
+SILENCE_SECONDS = 8
 EVENTUALLY_SECONDS = 20
 POLL_SECONDS = 0.005
 BROKEN = "broken"

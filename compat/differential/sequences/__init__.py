@@ -26,7 +26,7 @@ def sequence(each=None, needs=()):
 def scripts(common):
     # The modules register when they are imported.
     from . import (  # noqa: F401
-        bytes_on_the_wire,
+        bytes_on_the_wire, configs, fetching, groups, listing_offsets, producing, topics,
     )
     found = []
     for function, each, needs in REGISTRY:

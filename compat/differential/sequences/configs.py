@@ -1,0 +1,203 @@
+"""Settings described and changed."""
+
+from . import sequence
+
+SET, DELETE, APPEND, SUBTRACT = 0, 1, 2, 3
+TOPIC_TYPE, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP = 2, 4, 8, 16, 32
+
+
+def describe(talk, version, label, *resources, keys=None, synonyms=False, documents=False):
+    talk.ask("DescribeConfigs", version, {
+        "Resources": [{"ResourceType": kind, "ResourceName": name, "ConfigurationKeys": keys}
+                      for kind, name in resources],
+        "IncludeSynonyms": synonyms, "IncludeDocumentation": documents}, label)
+
+
+@sequence(each="DescribeConfigs")
+def settings_described(talk, version):
+    topic = (TOPIC_TYPE, "ground-settings")
+    describe(talk, version, "a topic", topic)
+    describe(talk, version, "a topic, with synonyms", topic, synonyms=True)
+    describe(talk, version, "a topic, with documents", topic, documents=True)
+    describe(talk, version, "a plain topic, with synonyms", (TOPIC_TYPE, "ground"), synonyms=True)
+    describe(talk, version, "one key", topic, keys=["retention.ms"])
+    describe(talk, version, "some keys", topic,
+             keys=["retention.ms", "no.such.key", "cleanup.policy", "retention.ms"])
+    describe(talk, version, "no key", topic, keys=[])
+    for name in ("no-such-topic", "", "not a name!", "__consumer_offsets"):
+        describe(talk, version, f"topic {name}", (TOPIC_TYPE, name), keys=["retention.ms"])
+    describe(talk, version, "the broker", (BROKER, "1"), synonyms=True)
+    describe(talk, version, "all brokers", (BROKER, ""), synonyms=True)
+    describe(talk, version, "one key of the broker", (BROKER, "1"), keys=["log.retention.ms"],
+             synonyms=True)
+    for name in ("2", "-1", "one", "01"):
+        describe(talk, version, f"broker {name}", (BROKER, name), keys=["num.partitions"])
+    for kind in (0, 1, 3, 5, 6, 7, 64, 127, -1):
+        describe(talk, version, f"type {kind}", (kind, "1"))
+    describe(talk, version, "a group", (GROUP, "ground-group"), synonyms=True)
+    describe(talk, version, "no group", (GROUP, ""))
+    describe(talk, version, "client metrics", (CLIENT_METRICS, "any"))
+    describe(talk, version, "no client metrics", (CLIENT_METRICS, ""))
+    describe(talk, version, "loggers of another broker", (BROKER_LOGGER, "2"))
+    describe(talk, version, "loggers of no broker", (BROKER_LOGGER, ""))
+    describe(talk, version, "some", topic, (TOPIC_TYPE, "no-such-topic"), (BROKER, "1"),
+             keys=["retention.ms"])
+    describe(talk, version, "one twice", topic, topic, keys=["retention.ms"])
+    describe(talk, version, "nothing")
+
+
+def alter(talk, version, label, *changes, name=None, kind=TOPIC_TYPE, validate=False):
+    """`changes` are triples of operation, key and value."""
+    talk.ask("IncrementalAlterConfigs", version, {"ValidateOnly": validate, "Resources": [
+        {"ResourceType": kind, "ResourceName": name, "Configs": [
+            {"ConfigOperation": operation, "Name": key, "Value": value}
+            for operation, key, value in changes]}]}, label)
+
+
+@sequence(each="IncrementalAlterConfigs")
+def settings_of_a_topic_changed(talk, version):
+    topic = talk.make_topic(talk.own("t"))
+
+    def say(label, *changes, **more):
+        alter(talk, version, label, *changes, name=topic, **more)
+        talk.eventually(lambda answer: True, "DescribeConfigs", 1, Resources=[
+            {"ResourceType": TOPIC_TYPE, "ResourceName": topic,
+             "ConfigurationKeys": ["retention.ms", "cleanup.policy", "segment.bytes",
+                                   "leader.replication.throttled.replicas"]}],
+            label=f"{label}: described")
+
+    say("set", (SET, "retention.ms", "5000"))
+    say("set, validating", (SET, "retention.ms", "6000"), validate=True)
+    say("set two", (SET, "retention.ms", "7000"), (SET, "segment.bytes", "2000000"))
+    say("delete", (DELETE, "segment.bytes", None))
+    say("delete what is not set", (DELETE, "flush.ms", None))
+    say("delete with a value", (DELETE, "retention.ms", "7000"))
+    say("append", (APPEND, "cleanup.policy", "compact"))
+    say("append again", (APPEND, "cleanup.policy", "compact"))
+    say("subtract", (SUBTRACT, "cleanup.policy", "delete"))
+    say("subtract what is not there", (SUBTRACT, "cleanup.policy", "delete"))
+    say("subtract the last", (SUBTRACT, "cleanup.policy", "compact"))
+    say("append a bad one", (APPEND, "cleanup.policy", "forget"))
+    say("append two", (APPEND, "cleanup.policy", "delete,compact"))
+    say("append to no list", (APPEND, "retention.ms", "1"))
+    say("subtract from no list", (SUBTRACT, "retention.ms", "1"))
+    say("append to an empty list", (APPEND, "leader.replication.throttled.replicas", "0:1"))
+    say("append one more", (APPEND, "leader.replication.throttled.replicas", "1:1"))
+    say("subtract one", (SUBTRACT, "leader.replication.throttled.replicas", "0:1"))
+    say("a key twice", (SET, "retention.ms", "1"), (SET, "retention.ms", "2"))
+    say("set and delete", (SET, "retention.ms", "1"), (DELETE, "retention.ms", None))
+    say("an unknown key", (SET, "no.such.key", "1"))
+    say("an unknown key deleted", (DELETE, "no.such.key", None))
+    say("an empty key", (SET, "", "1"))
+    say("a key of brokers", (SET, "log.retention.ms", "1"))
+    say("no number", (SET, "retention.ms", "soon"))
+    say("a number with blanks", (SET, "retention.ms", " 8000 "))
+    say("a number with a fraction", (SET, "retention.ms", "1.5"))
+    say("an empty value", (SET, "retention.ms", ""))
+    say("null", (SET, "retention.ms", None))
+    say("too small", (SET, "retention.ms", "-2"))
+    say("the smallest", (SET, "retention.ms", "-1"))
+    say("good and bad", (SET, "retention.ms", "9000"), (SET, "segment.bytes", "x"))
+    say("nothing")
+    for operation in (4, -1, 127):
+        say(f"operation {operation}", (operation, "retention.ms", "1"))
+    alter(talk, version, "no such topic", (SET, "retention.ms", "1"), name="no-such-topic")
+    alter(talk, version, "no name", (SET, "retention.ms", "1"), name="")
+    alter(talk, version, "a bad name", (SET, "retention.ms", "1"), name="not a name!")
+    alter(talk, version, "an internal topic", (SET, "retention.ms", "1000000"),
+          name="__consumer_offsets", validate=True)
+    for kind in (0, 1, 3, 5, 64, -1):
+        alter(talk, version, f"type {kind}", (SET, "retention.ms", "1"), name=topic, kind=kind)
+    talk.ask("IncrementalAlterConfigs", version, {"Resources": [
+        {"ResourceType": TOPIC_TYPE, "ResourceName": each, "Configs": [
+            {"ConfigOperation": SET, "Name": "retention.ms", "Value": "10000"}]}
+        for each in (topic, "no-such-topic", topic)]}, "a topic twice")
+    talk.ask("IncrementalAlterConfigs", version, {"Resources": [
+        {"ResourceType": TOPIC_TYPE, "ResourceName": each, "Configs": [
+            {"ConfigOperation": SET, "Name": "retention.ms", "Value": "10000"}]}
+        for each in (topic, "no-such-topic")]}, "one of two")
+    talk.ask("IncrementalAlterConfigs", version, {"Resources": []}, "nothing at all")
+
+
+# Keys of a topic, a value that is fine, and some that are not.
+VALUES = {
+    "cleanup.policy": ["delete", "compact", "compact,delete", "delete,compact", "", "x",
+                       "compact,compact", "Delete"],
+    "compression.type": ["gzip", "snappy", "lz4", "zstd", "none", "uncompressed", "producer",
+                         "GZIP", "brotli", ""],
+    "compression.gzip.level": ["1", "9", "-1", "0", "10", "x"],
+    "compression.lz4.level": ["1", "17", "0", "18"],
+    "compression.zstd.level": ["3", "22", "-131072", "23", "-131073"],
+    "delete.retention.ms": ["0", "1", "-1"],
+    "file.delete.delay.ms": ["0", "-1"],
+    "flush.messages": ["1", "0", "9223372036854775807"],
+    "flush.ms": ["0", "-1"],
+    "follower.replication.throttled.replicas": ["*", "0:1", "0:1,1:1", "x", "0:", ""],
+    "index.interval.bytes": ["0", "-1", "1"],
+    "leader.replication.throttled.replicas": ["*", "none", "0:1"],
+    "local.retention.bytes": ["-2", "-3", "1"],
+    "local.retention.ms": ["-2", "-3", "1"],
+    "max.compaction.lag.ms": ["1", "0"],
+    "max.message.bytes": ["0", "-1", "2147483647", "2147483648"],
+    "message.timestamp.after.max.ms": ["0", "-1"],
+    "message.timestamp.before.max.ms": ["0", "-1"],
+    "message.timestamp.type": ["CreateTime", "LogAppendTime", "createtime", ""],
+    "min.cleanable.dirty.ratio": ["0", "1", "0.5", "1.1", "-0.1", "x", "1e-1"],
+    "min.compaction.lag.ms": ["0", "-1"],
+    "min.insync.replicas": ["1", "0", "2", "-1"],
+    "preallocate": ["true", "false", "TRUE", "yes", ""],
+    "remote.log.copy.disable": ["true", "false"],
+    "remote.log.delete.on.disable": ["true", "false"],
+    "remote.storage.enable": ["false", "true"],
+    "retention.bytes": ["-1", "0", "-2"],
+    "retention.ms": ["-1", "0", "-2"],
+    "segment.bytes": ["1048576", "1048575", "14", "13", "2147483647"],
+    "segment.index.bytes": ["4", "3", "0"],
+    "segment.jitter.ms": ["0", "-1"],
+    "segment.ms": ["1", "0"],
+    "unclean.leader.election.enable": ["true", "false", "maybe"],
+}
+
+
+@sequence()
+def values_of_topics(talk):
+    """Every key at values that are good or bad."""
+    topic = talk.make_topic(talk.own("t"))
+    for key, values in VALUES.items():
+        for value in values:
+            alter(talk, 1, f"{key} = {value}", (SET, key, value), name=topic)
+            describe(talk, 4, f"{key} = {value}, described", (TOPIC_TYPE, topic), keys=[key],
+                     synonyms=True)
+        alter(talk, 1, f"{key} deleted", (DELETE, key, None), name=topic)
+
+
+@sequence(each="AlterConfigs")
+def settings_replaced(talk, version):
+    topic = talk.make_topic(talk.own("t"))
+
+    def say(label, *settings, name=topic, kind=TOPIC_TYPE, validate=False):
+        talk.ask("AlterConfigs", version, {"ValidateOnly": validate, "Resources": [
+            {"ResourceType": kind, "ResourceName": name, "Configs": [
+                {"Name": key, "Value": value} for key, value in settings]}]}, label)
+        describe(talk, 1, f"{label}: described", (TOPIC_TYPE, topic),
+                 keys=["retention.ms", "segment.bytes", "cleanup.policy"])
+
+    say("two", ("retention.ms", "5000"), ("segment.bytes", "2000000"))
+    say("one, validating", ("cleanup.policy", "compact"), validate=True)
+    say("one", ("cleanup.policy", "compact"))
+    say("one twice", ("retention.ms", "1"), ("retention.ms", "2"))
+    say("unknown", ("no.such.key", "1"))
+    say("bad", ("retention.ms", "soon"))
+    say("null", ("retention.ms", None))
+    say("none")
+    say("no such topic", ("retention.ms", "1"), name="no-such-topic")
+    say("no name", ("retention.ms", "1"), name="")
+    for kind in (0, 1, 3, 64, -1):
+        say(f"type {kind}", ("retention.ms", "1"), kind=kind)
+
+
+@sequence(needs=("ListConfigResources",))
+def resources_listed(talk):
+    for version in talk.common["ListConfigResources"]:
+        for kinds in ([], [2], [4], [8], [16], [32], [2, 4], [2, 2], [64], [0], [-1]):
+            talk.ask("ListConfigResources", version, {"ResourceTypes": kinds}, f"{kinds}")
