@@ -6,6 +6,7 @@ pub mod coordinator;
 mod data_folder;
 pub mod fetch;
 mod handlers;
+pub mod metrics;
 mod node;
 pub mod shard;
 

@@ -73,7 +73,11 @@ fn run(options: &Options, started: Instant) -> Result<(), Failure> {
     let mut config = read_config(options)?;
     probe().map_err(|lack| lack.to_string())?;
     config.direct_io = check_direct_io(&config, options.allow_buffered_io)?;
-    let (listeners, _reservations) = bind(&config)?;
+    let (listeners, mut reservations) = bind(&config)?;
+    let metrics = bind_metrics(&config)?.map(|(address, reservation)| {
+        reservations.push(reservation);
+        address
+    });
     // From here on a node that is told to stop closes its data folder properly.
     catch_terminate_signals().map_err(|cause| format!("cannot watch for signals: {cause}"))?;
     let cpus = affinity()?;
@@ -83,7 +87,13 @@ fn run(options: &Options, started: Instant) -> Result<(), Failure> {
         config.shards
     };
     let config = Arc::new(config);
-    let node = Node::new(config.clone(), shards, listeners.clone(), random_uuid());
+    let node = Node::new(
+        config.clone(),
+        shards,
+        listeners.clone(),
+        metrics,
+        random_uuid(),
+    );
 
     let controller = node.controller;
     let controller = spawn("controller".into(), None, move |reactor| {
@@ -98,7 +108,7 @@ fn run(options: &Options, started: Instant) -> Result<(), Failure> {
     }
     let mut supervisor = node.supervisor;
     block_on(supervisor.start()).map_err(|error| error.to_string())?;
-    announce(&config, &listeners, shards, started);
+    announce(&config, &listeners, metrics, shards, started);
 
     block_on(supervisor.finish()).map_err(|error| error.to_string())?;
     threads.into_iter().for_each(ShardHandle::join);
@@ -195,21 +205,60 @@ fn bind(config: &BrokerConfig) -> Result<(Vec<BoundListener>, Vec<PortReservatio
 fn reserve(listener: &Endpoint) -> Result<(SocketAddr, PortReservation), Failure> {
     let Endpoint { name, host, port } = listener;
     let host = if host.is_empty() { "0.0.0.0" } else { host };
-    let address = (host, *port)
-        .to_socket_addrs()
-        .ok()
-        .and_then(|mut addresses| addresses.next())
+    let address = resolve(host, *port)
         .ok_or_else(|| format!("listeners: the host {host} of {name} has no address"))?;
     reserve_when_free(address).map_err(|cause| match cause.kind() {
         io::ErrorKind::AddrInUse => format!(
             "{address} is taken by {}; stop that one, or listen elsewhere, such as \
              --set listeners={name}://{host}:{}",
-            port_owner(address)
-                .map_or_else(|| "another process".to_owned(), |owner| owner.to_string()),
+            owner_of(address),
             port.wrapping_add(1)
         ),
         _ => format!("cannot listen on {address} ({name} of listeners): {cause}"),
     })
+}
+
+/// Takes the port of `metrics.listener`. A node whose settings do not name one starts without when
+/// the usual one is taken, by another node say.
+fn bind_metrics(config: &BrokerConfig) -> Result<Option<(SocketAddr, PortReservation)>, Failure> {
+    let Some(listener) = &config.metrics_listener else {
+        return Ok(None);
+    };
+    let address = listener
+        .rsplit_once(':')
+        .and_then(|(host, port)| resolve(host.trim_matches(['[', ']']), port.parse().ok()?))
+        .ok_or_else(|| {
+            format!("metrics.listener: `{listener}` is no address; write it as host:port")
+        })?;
+    let named = config.settings.given("metrics.listener").is_some();
+    let reserved = if named {
+        reserve_when_free(address)
+    } else {
+        reserve_port(address)
+    };
+    match reserved {
+        Ok(reserved) => Ok(Some(reserved)),
+        Err(_) if !named => {
+            let owner = owner_of(address);
+            info!("no metrics: {address} is taken by {owner}; set metrics.listener");
+            Ok(None)
+        }
+        Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => Err(format!(
+            "{address} of metrics.listener is taken by {}; stop that one, or name another",
+            owner_of(address)
+        )),
+        Err(cause) => Err(format!(
+            "cannot listen on {address} (metrics.listener): {cause}"
+        )),
+    }
+}
+
+fn resolve(host: &str, port: u16) -> Option<SocketAddr> {
+    (host, port).to_socket_addrs().ok()?.next()
+}
+
+fn owner_of(address: SocketAddr) -> String {
+    port_owner(address).map_or_else(|| "another process".to_owned(), |owner| owner.to_string())
 }
 
 /// How long a port is waited for that nobody has who can be seen: the kernel closes the listeners
@@ -251,7 +300,13 @@ fn random_uuid() -> uuid::Uuid {
     uuid::Uuid::new_v4()
 }
 
-fn announce(config: &BrokerConfig, listeners: &[BoundListener], shards: usize, started: Instant) {
+fn announce(
+    config: &BrokerConfig,
+    listeners: &[BoundListener],
+    metrics: Option<SocketAddr>,
+    shards: usize,
+    started: Instant,
+) {
     let took = started.elapsed().as_millis();
     println!(
         "millstreamd {} is ready after {took} ms",
@@ -259,6 +314,9 @@ fn announce(config: &BrokerConfig, listeners: &[BoundListener], shards: usize, s
     );
     for listener in listeners {
         println!("  listening on {} ({})", listener.address, listener.name);
+    }
+    if let Some(address) = metrics {
+        println!("  metrics at http://{address}/metrics");
     }
     println!("  data in {}", config.log_dir.display());
     println!(

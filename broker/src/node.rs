@@ -16,9 +16,9 @@ use futures::future::{join_all, select};
 use futures::{SinkExt, StreamExt};
 use millstream_controller::{ApiError, ControllerSettings, InternalTopicSettings, SnapshotPolicy};
 use millstream_metadata::{Endpoint, SecurityProtocol};
-use millstream_net::{Acceptor, AcceptorOptions, ConnectionOptions, Counters, MemoryBudget};
+use millstream_net::{Acceptor, AcceptorOptions, ConnectionOptions, MemoryBudget};
 use millstream_reactor::uring::terminate_signal;
-use millstream_reactor::{Reactor, TaskQueue};
+use millstream_reactor::{Reactor, Task, TaskQueue};
 use millstream_storage::{
     ClosedShard, ShardStore, StartState, StorageError, StoreConfig, finish_clean_shutdown,
 };
@@ -33,6 +33,7 @@ use crate::controller::{
 };
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::handlers::{Connection, ConnectionHandler, SUPPORTED_FEATURES};
+use crate::metrics::{Readiness, serve_metrics};
 use crate::shard::{PeerEnds, Shard, ShardId, ShardParts, mesh};
 
 /// The folder of the metadata log, as in Kafka.
@@ -112,6 +113,8 @@ pub struct ShardStart {
     id: ShardId,
     shards: usize,
     listeners: Vec<BoundListener>,
+    /// Where the first shard serves metrics.
+    metrics: Option<SocketAddr>,
     controller: ControllerHandle,
     images: ImageReceiver,
     peers: PeerEnds,
@@ -159,11 +162,13 @@ pub struct Supervisor {
 }
 
 impl Node {
-    /// The parts of a node of so many shards. `incarnation_id` is random.
+    /// The parts of a node of so many shards, which tells of itself at `metrics`.
+    /// `incarnation_id` is random.
     pub fn new(
         config: Arc<BrokerConfig>,
         shards: usize,
         listeners: Vec<BoundListener>,
+        metrics: Option<SocketAddr>,
         incarnation_id: Uuid,
     ) -> Node {
         let (handle, inbox, publications, images) = channels(shards);
@@ -198,6 +203,7 @@ impl Node {
                 config: config.clone(),
                 id: ShardId(id),
                 shards,
+                metrics: metrics.filter(|_| id == 0),
                 listeners: listeners.clone(),
                 controller: handle.clone(),
                 images,
@@ -421,6 +427,11 @@ impl ShardStart {
             store: store.clone(),
             peers: self.peers,
         });
+        let readiness = Readiness::default();
+        let _metrics = match self.metrics {
+            Some(address) => Some(start_metrics(&shard, address, &readiness).await?),
+            None => None,
+        };
         shard.follow_images(self.images).await;
         let _ = self.steps.send(Step::Opened).await;
         self.listen.await.map_err(|_| NodeError::PartStopped)?;
@@ -432,7 +443,6 @@ impl ShardStart {
 
         let shutdown = shard.shutdown().clone();
         let budget = MemoryBudget::new(request_memory);
-        let counters = Rc::new(Counters::default());
         let mut accepting = Vec::new();
         for listener in &self.listeners {
             let address = listener.address;
@@ -445,7 +455,7 @@ impl ShardStart {
                 reactor.clone(),
                 options,
                 budget.clone(),
-                counters.clone(),
+                shard.counters().clone(),
                 shutdown.clone(),
             );
             let name: Rc<str> = listener.name.as_str().into();
@@ -461,9 +471,11 @@ impl ShardStart {
                 acceptor.run(socket, handler).await;
             }));
         }
+        readiness.set(true);
         let _ = self.steps.send(Step::Listening).await;
         let signal = Box::pin(terminate_signal(&reactor));
         select(signal, self.stop).await;
+        readiness.set(false);
         shard.begin_shutdown();
         join_all(accepting).await;
         let _ = self.steps.send(Step::Drained).await;
@@ -475,6 +487,20 @@ impl ShardStart {
     }
 }
 
+async fn start_metrics(
+    shard: &Rc<Shard>,
+    address: SocketAddr,
+    readiness: &Readiness,
+) -> Result<Task<()>, NodeError> {
+    let reactor = shard.reactor();
+    let listener = reactor
+        .listen(address)
+        .await
+        .map_err(|cause| NodeError::Listen { address, cause })?;
+    let serve = serve_metrics(shard.clone(), listener, readiness.clone());
+    Ok(reactor.spawn(TaskQueue::Requests, serve))
+}
+
 fn acceptor_options(config: &BrokerConfig, shards: usize, memory: usize) -> AcceptorOptions {
     AcceptorOptions {
         max_connections: config.max_connections.div_ceil(shards),
@@ -484,6 +510,7 @@ fn acceptor_options(config: &BrokerConfig, shards: usize, memory: usize) -> Acce
             max_in_flight_bytes: memory / 4,
             max_idle: config.connections_max_idle.unwrap_or(Duration::MAX),
             drain_timeout: DRAIN_TIMEOUT,
+            slow_request: config.slow_request.unwrap_or(Duration::MAX),
         },
     }
 }

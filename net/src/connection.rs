@@ -33,6 +33,7 @@ use crate::counters::{Counters, add};
 use crate::frame::{FrameError, FrameReader, RequestFrame};
 use crate::memory_budget::MemoryBudget;
 use crate::reply::{Part, Reply};
+use crate::request_times::Timing;
 use crate::shutdown::Shutdown;
 
 /// Replies that are ready together leave in one send of at most about this many bytes.
@@ -59,6 +60,8 @@ pub struct ConnectionOptions {
     /// How long the requests in flight may still take after the shutdown signal, or after the
     /// client has ended its side.
     pub drain_timeout: Duration,
+    /// A request that took longer, what it was meant to wait not counted, is logged.
+    pub slow_request: Duration,
 }
 
 impl Default for ConnectionOptions {
@@ -69,6 +72,7 @@ impl Default for ConnectionOptions {
             max_in_flight_bytes: 16 * 1024 * 1024,
             max_idle: Duration::from_secs(600),
             drain_timeout: Duration::from_secs(5),
+            slow_request: Duration::MAX,
         }
     }
 }
@@ -91,6 +95,11 @@ pub trait Handler {
         } else {
             Overlap::Never
         }
+    }
+
+    /// Whether to wait is what `frame` is sent for, such as a fetch's wait for records.
+    fn waits(&self, _frame: &RequestFrame) -> bool {
+        false
     }
 
     /// Starts a request. Called in the order of the requests; what must happen in that order
@@ -201,7 +210,7 @@ pub async fn serve(
 struct Flight<'a> {
     reactor: &'a Reactor,
     options: &'a ConnectionOptions,
-    replies: RefCell<FuturesOrdered<LocalBoxFuture<'static, (Reply, usize)>>>,
+    replies: RefCell<FuturesOrdered<LocalBoxFuture<'static, Answer>>>,
     count: Cell<usize>,
     bytes: Cell<usize>,
     /// The api key of the requests in flight, if they may overlap.
@@ -238,23 +247,38 @@ impl<'a> Flight<'a> {
         self.count.get() == 0 || (kind.is_some() && kind == self.kind.get())
     }
 
-    fn started(&self, kind: Option<i16>, bytes: usize, reply: LocalBoxFuture<'static, Reply>) {
+    fn started(
+        &self,
+        kind: Option<i16>,
+        request_bytes: usize,
+        timing: Timing,
+        reply: LocalBoxFuture<'static, Reply>,
+    ) {
         self.count.set(self.count.get() + 1);
-        self.bytes.set(self.bytes.get() + bytes);
+        self.bytes.set(self.bytes.get() + request_bytes);
         self.kind.set(kind);
-        self.replies
-            .borrow_mut()
-            .push_back(Box::pin(async move { (reply.await, bytes) }));
+        let reactor = self.reactor.clone();
+        self.replies.borrow_mut().push_back(Box::pin(async move {
+            let reply = reply.await;
+            let replied = reactor.now();
+            Answer {
+                reply,
+                request_bytes,
+                timing: Timing { replied, ..timing },
+            }
+        }));
         self.progress.set(true);
     }
 
-    fn answered(&self, count: usize, bytes: usize) {
+    /// Notes that answers have left; when.
+    fn answered(&self, count: usize, bytes: usize) -> Instant {
         self.count.set(self.count.get() - count);
         self.bytes.set(self.bytes.get() - bytes);
         let now = self.reactor.now();
         self.last_activity.set(now);
         self.last_answer.set(Some(now));
         self.progress.set(true);
+        now
     }
 
     /// Whether the client may not have received all its answers yet.
@@ -264,7 +288,7 @@ impl<'a> Flight<'a> {
     }
 
     /// The reply of the oldest request in flight.
-    fn poll_reply(&self, cx: &mut Context<'_>) -> Poll<(Reply, usize)> {
+    fn poll_reply(&self, cx: &mut Context<'_>) -> Poll<Answer> {
         match self.replies.borrow_mut().poll_next_unpin(cx) {
             Poll::Ready(Some(reply)) => Poll::Ready(reply),
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
@@ -279,6 +303,13 @@ impl<'a> Flight<'a> {
             over: Box::pin(async move { reactor.sleep(timeout).await }),
         }
     }
+}
+
+/// What became of one request.
+struct Answer {
+    reply: Reply,
+    request_bytes: usize,
+    timing: Timing,
 }
 
 /// No more requests are read; those in flight are given a bounded time.
@@ -320,15 +351,27 @@ async fn read_requests(
             Ok(None) => return CloseReason::Ended,
             Err(error) => return error.into(),
         };
-        flight.last_activity.set(flight.reactor.now());
+        let received = flight.reactor.now();
+        flight.last_activity.set(received);
         let kind = match handler.overlap(&frame) {
             Overlap::WithSameKind => Some(frame.api_key()),
             Overlap::Never => None,
         };
         until(|| flight.may_start(kind)).await;
         let bytes = frame.bytes().len();
+        let started = flight.reactor.now();
+        let timing = Timing {
+            api_key: frame.api_key(),
+            correlation_id: frame.correlation_id(),
+            waits: handler.waits(&frame),
+            received,
+            started,
+            returned: started,
+            replied: started,
+        };
         let reply = handler.start(frame);
-        flight.started(kind, bytes, reply);
+        let returned = flight.reactor.now();
+        flight.started(kind, bytes, Timing { returned, ..timing }, reply);
     }
 }
 
@@ -356,12 +399,31 @@ async fn write_replies(stream: &Stream, flight: &Flight<'_>, counters: &Counters
         flight.sending_since.set(None);
         add(&counters.frames_sent, batch.frames);
         add(&counters.bytes_sent, batch.bytes);
-        flight.answered(batch.requests, batch.request_bytes);
+        let left = flight.answered(batch.timings.len(), batch.request_bytes);
+        for timing in &batch.timings {
+            counters.times.record(timing, left);
+            if timing.unwanted(left) >= flight.options.slow_request {
+                log_slow(stream, timing, left);
+            }
+        }
         if let Some(reason) = batch.close.take() {
             return CloseReason::Handler(reason);
         }
         batch = ReplyBatch::default();
     }
+}
+
+fn log_slow(stream: &Stream, timing: &Timing, left: Instant) {
+    warn!(
+        peer = %stream.peer_addr(),
+        api_key = timing.api_key,
+        correlation_id = timing.correlation_id,
+        queue = ?(timing.started - timing.received),
+        local = ?(timing.returned - timing.started),
+        remote = ?(timing.replied - timing.returned),
+        send = ?(left - timing.replied),
+        "a slow request"
+    );
 }
 
 /// Replies that are ready together.
@@ -370,7 +432,8 @@ struct ReplyBatch {
     parts: Vec<Part>,
     frames: u64,
     bytes: u64,
-    requests: usize,
+    /// Of each request that is answered.
+    timings: Vec<Timing>,
     request_bytes: usize,
     close: Option<Cow<'static, str>>,
 }
@@ -379,11 +442,11 @@ impl ReplyBatch {
     /// Takes the replies that are ready, at least one.
     fn gather(&mut self, flight: &Flight<'_>, cx: &mut Context<'_>) -> Poll<()> {
         while !self.is_full()
-            && let Poll::Ready((reply, request_bytes)) = flight.poll_reply(cx)
+            && let Poll::Ready(answer) = flight.poll_reply(cx)
         {
-            self.requests += 1;
-            self.request_bytes += request_bytes;
-            match reply {
+            self.timings.push(answer.timing);
+            self.request_bytes += answer.request_bytes;
+            match answer.reply {
                 Reply::Send(parts) => {
                     self.frames += 1;
                     self.bytes += parts.iter().map(Part::len).sum::<u64>();
@@ -393,7 +456,7 @@ impl ReplyBatch {
                 Reply::Close { reason } => self.close = Some(reason),
             }
         }
-        if self.requests > 0 {
+        if !self.timings.is_empty() {
             Poll::Ready(())
         } else {
             Poll::Pending

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use crate::request_times::RequestTimes;
+
 /// Counts since the start, of one shard.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -27,6 +29,8 @@ pub struct Counters {
     pub bytes_sent: Cell<u64>,
     /// Times that reading stopped because the shard's memory budget was used up.
     pub budget_waits: Cell<u64>,
+    /// How long requests took.
+    pub times: RequestTimes,
 }
 
 impl Counters {

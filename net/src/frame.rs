@@ -78,6 +78,11 @@ impl RequestFrame {
         i16::from_be_bytes([self.bytes[0], self.bytes[1]])
     }
 
+    /// What the answer repeats.
+    pub fn correlation_id(&self) -> i32 {
+        i32::from_be_bytes([self.bytes[4], self.bytes[5], self.bytes[6], self.bytes[7]])
+    }
+
     /// The bytes, and the permit for their memory: keep it as long as slices of them are held, and
     /// drop it early where a request waits for something without needing its bytes any more.
     pub fn into_parts(self) -> (Bytes, MemoryPermit) {

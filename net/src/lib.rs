@@ -14,6 +14,7 @@ mod counters;
 mod frame;
 mod memory_budget;
 mod reply;
+mod request_times;
 mod shutdown;
 
 pub use acceptor::{Acceptor, AcceptorOptions};
@@ -22,4 +23,5 @@ pub use counters::Counters;
 pub use frame::{FrameError, FrameReader, RequestFrame};
 pub use memory_budget::{MemoryBudget, MemoryPermit};
 pub use reply::{Part, Reply};
+pub use request_times::{ApiTimes, BUCKET_BOUNDS_US, Histogram, RequestTimes};
 pub use shutdown::{Shutdown, ShutdownWait};

@@ -42,6 +42,10 @@ pub struct BrokerConfig {
     pub max_connections: usize,
     /// When an idle connection is closed; `None` for never.
     pub connections_max_idle: Option<Duration>,
+    /// Requests that take longer are logged; `None` for none.
+    pub slow_request: Option<Duration>,
+    /// Where the node tells of itself, as host:port; `None` for nowhere.
+    pub metrics_listener: Option<String>,
     /// Whether topics are made on demand.
     pub auto_create_topics: bool,
     /// Whether topics may be deleted.
@@ -136,6 +140,7 @@ impl BrokerConfig {
             .or(settings.given("broker.id"))
             .unwrap_or("1");
         let idle: i64 = settings.number("connections.max.idle.ms");
+        let slow: i64 = settings.number("slow.request.log.ms");
         let size = |name: &str| usize::try_from(settings.number::<i64>(name)).unwrap_or(usize::MAX);
         Ok(BrokerConfig {
             node_id: NodeId(node_id.trim().parse().map_err(|_| {
@@ -153,6 +158,9 @@ impl BrokerConfig {
             fetch_session_slots: size("max.incremental.fetch.session.cache.slots"),
             max_connections: size("max.connections"),
             connections_max_idle: u64::try_from(idle).ok().map(Duration::from_millis),
+            slow_request: u64::try_from(slow).ok().map(Duration::from_millis),
+            metrics_listener: Some(settings.text("metrics.listener").trim().to_owned())
+                .filter(|address| !address.is_empty()),
             auto_create_topics: settings.boolean("auto.create.topics.enable"),
             delete_topic_enable: settings.boolean("delete.topic.enable"),
             num_partitions: settings.number("num.partitions"),

@@ -80,6 +80,12 @@ impl ConnectionHandler {
 }
 
 impl Handler for ConnectionHandler {
+    fn waits(&self, frame: &RequestFrame) -> bool {
+        [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup]
+            .into_iter()
+            .any(|key| key as i16 == frame.api_key())
+    }
+
     fn start(&mut self, frame: RequestFrame) -> LocalBoxFuture<'static, Reply> {
         let (mut bytes, permit) = frame.into_parts();
         let header = match parse_request_header(&mut bytes) {

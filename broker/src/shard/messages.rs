@@ -12,6 +12,8 @@ use millstream_protocol::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicP
 use millstream_replication::Acks;
 use millstream_storage::ReadPlan;
 
+use crate::metrics::ShardMetrics;
+
 /// Names a request between two shards, by the one that asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId(pub u64);
@@ -50,6 +52,8 @@ pub enum ShardRequest {
     ListOffsets(Vec<ListOffsetsPart>),
     /// Forget records below an offset.
     DeleteRecords(Vec<DeleteRecordsPart>),
+    /// A copy of the shard's counters.
+    Metrics,
     /// Nothing; the answer says that the shard has the asker's metadata.
     CatchUp,
     /// A request for the group coordinator of a partition of `__consumer_offsets`.
@@ -68,6 +72,8 @@ pub enum ShardReply {
     ListOffsets(Vec<(usize, Result<FoundOffset, ErrorCode>)>),
     /// The log's first offset then, for each part, in any order.
     DeleteRecords(Vec<(usize, Result<Offset, ErrorCode>)>),
+    /// The shard's counters.
+    Metrics(Box<ShardMetrics>),
     /// The coordinator's answer.
     Group(Box<GroupResponse>),
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use ahash::{AHashMap, AHashSet};
 use futures::channel::oneshot;
 use millstream_metadata::{Image, Topic};
-use millstream_net::Shutdown;
+use millstream_net::{Counters, Shutdown};
 use millstream_protocol::compression::Decompressor;
 use millstream_protocol::{ErrorCode, NodeId, PartitionIndex, ProducerId, TopicId, TopicPartition};
 use millstream_reactor::{Notify, Reactor, Task};
@@ -76,6 +76,7 @@ pub struct Shard {
     broken: RefCell<AHashSet<TopicPartition>>,
     coordinators: RefCell<AHashMap<PartitionIndex, Rc<CoordinatorShell>>>,
     sessions: RefCell<FetchSessions>,
+    counters: Rc<Counters>,
     shutdown: Shutdown,
     watches: RefCell<AHashMap<WatchId, oneshot::Sender<()>>>,
     next_watch: Cell<u64>,
@@ -105,6 +106,7 @@ impl Shard {
             broken: RefCell::default(),
             coordinators: RefCell::default(),
             sessions: RefCell::new(FetchSessions::new(slots)),
+            counters: Rc::default(),
             shutdown: Shutdown::new(),
             watches: RefCell::default(),
             next_watch: Cell::new(0),
@@ -164,6 +166,23 @@ impl Shard {
     /// Ends what the shard does by itself; its logs are closed.
     pub fn end(&self) {
         self.tasks.borrow_mut().clear();
+    }
+
+    /// What this shard's connections have done.
+    pub fn counters(&self) -> &Rc<Counters> {
+        &self.counters
+    }
+
+    /// The partitions that are open here.
+    pub fn open_partitions(&self) -> Vec<Rc<Partition>> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    /// The topic of each partition whose log could not be opened.
+    pub fn broken_topics(&self) -> Vec<Arc<str>> {
+        let (image, broken) = (self.image.borrow(), self.broken.borrow());
+        let topics = broken.iter().filter_map(|id| image.topic(id.topic_id));
+        topics.map(|topic| topic.name.clone()).collect()
     }
 
     /// The fetch sessions of this shard's connections.

@@ -26,6 +26,7 @@ use super::messages::{
     ProduceResult, Produced, WatchId,
 };
 use super::peers::ShardId;
+use crate::metrics::Traffic;
 
 /// Who is woken when the partition moves.
 pub type Watcher = (ShardId, WatchId);
@@ -45,6 +46,7 @@ pub struct Partition {
     unappended: RefCell<VecDeque<Unappended>>,
     following_log: Cell<bool>,
     offline: Cell<bool>,
+    traffic: Traffic,
 }
 
 struct Unappended {
@@ -87,6 +89,7 @@ impl Partition {
             unappended: RefCell::default(),
             following_log: Cell::new(false),
             offline: Cell::new(false),
+            traffic: Traffic::default(),
         })
     }
 
@@ -103,6 +106,11 @@ impl Partition {
     /// Its log.
     pub fn log(&self) -> &Rc<Log> {
         &self.log
+    }
+
+    /// What went through it.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Takes over the lead, or learns of a change.
@@ -184,6 +192,7 @@ impl Partition {
             .await
         {
             Ok(plan) => {
+                Traffic::add(&self.traffic.bytes_out, plan.len);
                 result.records = plan;
                 result
             }
@@ -314,6 +323,11 @@ impl Partition {
             .append(&batch, epoch, origin, self.reactor.wall_clock_ms())
         {
             Ok(appended) => {
+                if !appended.duplicate {
+                    let records = appended.last_offset.0 - appended.base_offset.0 + 1;
+                    Traffic::add(&self.traffic.records_in, records.unsigned_abs());
+                    Traffic::add(&self.traffic.bytes_in, batch.len() as u64);
+                }
                 let produced = Produced {
                     base_offset: appended.base_offset,
                     log_append_time_ms: appended.log_append_time,
@@ -329,6 +343,7 @@ impl Partition {
                 result,
             }),
             Err(refused) => {
+                Traffic::add(&self.traffic.refused, 1);
                 let _ = result.send(Err(append_failure(&refused)));
                 None
             }

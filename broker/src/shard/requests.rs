@@ -1,5 +1,6 @@
 //! Asking the owner of a partition, be it this shard or another, and answering those who ask.
 
+use std::future::ready;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use super::messages::{
 };
 use super::partition::{Partition, Watcher};
 use super::{Shard, ShardId};
+use crate::metrics::ShardMetrics;
 
 impl Shard {
     /// Sends each batch to its owner. Batches for one partition are appended in the order of the
@@ -113,6 +115,20 @@ impl Shard {
             }
         }
         results
+    }
+
+    /// The counters of all shards, in order.
+    pub async fn all_metrics(self: &Rc<Self>) -> Vec<ShardMetrics> {
+        let asked = (0..self.peers.count())
+            .map(|shard| self.ask(ShardId(shard), ShardRequest::Metrics))
+            .collect::<Vec<_>>();
+        let replies = join_all(asked).await.into_iter();
+        replies
+            .filter_map(|reply| match reply {
+                Some(ShardReply::Metrics(metrics)) => Some(*metrics),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Asks the coordinator on a partition of `__consumer_offsets`.
@@ -244,6 +260,9 @@ impl Shard {
             ShardRequest::Fetch(read) => {
                 let shard = self.clone();
                 async move { ShardReply::Fetch(shard.read_parts(from, read).await) }.boxed_local()
+            }
+            ShardRequest::Metrics => {
+                ready(ShardReply::Metrics(Box::new(self.metrics()))).boxed_local()
             }
             ShardRequest::Unwatch(watch, partitions) => {
                 self.unwatch((from, watch), &partitions);

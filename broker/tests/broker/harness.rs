@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ use millstream_reactor::{Task, TaskQueue};
 use uuid::Uuid;
 
 const PORT: u16 = 9092;
+/// Where the node tells of itself.
+pub const METRICS_PORT: u16 = 9404;
 const SHARDS: usize = 3;
 
 /// A simulated cluster of one broker and one client machine.
@@ -104,7 +107,13 @@ impl Cluster {
             advertised_port: PORT,
         };
         self.starts += 1;
-        let node = Node::new(config, SHARDS, vec![listener], Uuid::from_u128(self.starts));
+        let node = Node::new(
+            config,
+            SHARDS,
+            vec![listener],
+            Some(SocketAddr::new(address.ip(), METRICS_PORT)),
+            Uuid::from_u128(self.starts),
+        );
         let mut parts = Vec::new();
         let failure = Rc::new(RefCell::new(None));
         let reactor = self.broker.reactor();

@@ -6,6 +6,7 @@ mod compatibility;
 mod configuring;
 mod groups;
 mod harness;
+mod observing;
 mod producing;
 mod reading;
 mod startup;

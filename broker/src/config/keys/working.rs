@@ -47,6 +47,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("max.connections", Kind::Int(0, i32::MAX), Some("2147483647"), Status::Works, "Most connections at a time."),
     Key::new("max.incremental.fetch.session.cache.slots", Kind::Int(0, i32::MAX), Some("1000"), Status::Works, "Most incremental fetch sessions kept."),
     Key::new("message.max.bytes", Kind::Int(0, i32::MAX), Some("1048588"), Status::Works, "Largest record batch taken, after compression."),
+    Key::new("metrics.listener", Kind::Text, Some("127.0.0.1:9404"), Status::Works, "Address, as host:port, of /metrics (for Prometheus), /healthz and /readyz; empty for none. Where it is not set and the port is taken, the node starts without."),
     Key::new("min.insync.replicas", Kind::Int(1, i32::MAX), Some("1"), Status::Works, "Replicas that must keep a record of a producer with acks=all."),
     Key::new("node.id", Kind::Int(0, i32::MAX), Some("1"), Status::Works, "The id of this node."),
     Key::new("num.partitions", Kind::Int(1, i32::MAX), Some("1"), Status::Works, "Partitions of a topic that does not say."),
@@ -62,5 +63,6 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("producer.id.expiration.ms", Kind::Int(1, i32::MAX), Some("86400000"), Status::Works, "How long an idempotent producer is remembered after its last record."),
     Key::new("shard.memory.bytes", Kind::Long(16_777_216, i64::MAX), Some("268435456"), Status::Works, "Memory of one shard for requests in flight and for the newest records."),
     Key::new("shards", Kind::Int(0, 1024), Some("0"), Status::Works, "Cores that serve partitions; 0 for all that the process may run on."),
+    Key::new("slow.request.log.ms", Kind::LONG, Some("1000"), Status::Works, "A request that takes longer is logged with where the time went, what it was meant to wait (such as a fetch for records) not counted; negative for none."),
     Key::new("socket.request.max.bytes", Kind::Int(1, i32::MAX), Some("104857600"), Status::Works, "Largest request; a connection that sends a larger one is closed."),
 ];
