@@ -44,7 +44,7 @@ pub use error::{AppendError, DeleteRecordsError, ReadError, StorageError};
 pub use leader_epoch_cache::{EpochEntry, LeaderEpochCache};
 pub use log::{AppendOrigin, Appended, Log};
 pub use partition_metadata::{decode_id, encode_id};
-pub use producer_state::{BatchMetadata, ProducerState, ProducerStates};
+pub use producer_state::{BatchMetadata, ProducerState, ProducerStates, REMEMBERED_BATCHES};
 pub use read_plan::{FileRange, ReadPart, ReadPlan};
 pub use recovery::Recovery;
 pub use recovery_checkpoint::{CheckpointEntry, CheckpointPlace, LogName};

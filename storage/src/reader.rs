@@ -209,8 +209,8 @@ impl Log {
                     if !span.complete {
                         self.state.borrow_mut().hints.add(place);
                     }
-                    if goes_on && matches!(plan.parts.last(), Some(ReadPart::File(_))) {
-                        self.read_ahead(place).await?;
+                    if goes_on && !self.reads_direct() {
+                        self.read_ahead(place);
                     }
                     return Ok(plan);
                 }
@@ -353,30 +353,31 @@ impl Log {
         Ok(())
     }
 
-    /// Lets the kernel fetch what lies behind `place`, up to what is in memory. Nobody waits for it.
-    async fn read_ahead(&self, place: Place) -> Result<(), Interrupted> {
-        if self.reads_direct() {
-            return Ok(());
-        }
-        let (size, _) = self.segment_bounds(place.segment)?;
-        let end = {
-            let tail = &self.state.borrow().tail;
-            let in_memory = tail.next_start(place.segment, place.position);
-            size.min(in_memory.unwrap_or(size))
+    /// Lets the kernel fetch what lies behind `place`, up to what is in memory. Nobody waits for it,
+    /// and what goes wrong the next read will tell.
+    fn read_ahead(&self, place: Place) {
+        let key = (self.id, place.segment);
+        let Some(file) = self.store.read_files.borrow_mut().get(key) else {
+            return;
         };
-        let len = READ_AHEAD_BYTES.min(end.saturating_sub(place.position));
+        let len = {
+            let state = self.state.borrow();
+            let in_memory = state.tail.chunk_at(place.segment, place.position).is_some();
+            let Some(index) = state.segment_index(place.segment).filter(|_| !in_memory) else {
+                return;
+            };
+            let size = state.segments[index].size;
+            let memory = state.tail.next_start(place.segment, place.position);
+            let end = memory.map_or(size, |start| start.min(size));
+            READ_AHEAD_BYTES.min(end.saturating_sub(place.position))
+        };
         if len > 0 {
-            let file = self.read_file(place.segment).await?;
             let ahead = async move {
-                // Only a hint: the read itself will tell what is wrong.
                 let _ = file.advise_will_need(place.position, len).await;
             };
-            self.store
-                .reactor
-                .spawn(TaskQueue::Requests, ahead)
-                .detach();
+            let reactor = &self.store.reactor;
+            reactor.spawn(TaskQueue::Requests, ahead).detach();
         }
-        Ok(())
     }
 
     fn reads_direct(&self) -> bool {

@@ -4,6 +4,7 @@
 //! Each case lives several lives, so that what one crash leaves behind meets the next.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,7 +13,9 @@ use millstream_protocol::record_batch::BatchHeader;
 use millstream_protocol::{LeaderEpoch, Offset};
 use millstream_reactor::sim::{CrashOptions, KeepUnsynced, Node};
 use millstream_reactor::{Reactor, TaskQueue};
-use millstream_storage::{AppendError, AppendOrigin, Durability, LogConfig, StoreConfig};
+use millstream_storage::{
+    AppendError, AppendOrigin, Durability, LogConfig, REMEMBERED_BATCHES, StoreConfig,
+};
 
 use crate::harness::*;
 
@@ -236,31 +239,36 @@ async fn verify(reactor: &Reactor, opened: &Opened, case: Case, witness: &RefCel
     note_progress(opened, witness);
 }
 
-/// Producers and epochs are what the batches say.
+/// Producers, all their batches that can be told again among them, and epochs are what the batches
+/// say.
 fn verify_state(opened: &Opened, expected: &Model) {
-    let mut producers: Vec<(i64, i32, i64)> = Vec::new();
+    /// Last sequence and last offset of each batch, oldest first.
+    type Remembered = BTreeMap<i64, Vec<(i32, i64)>>;
+
+    let mut producers = Remembered::new();
     let mut epochs: Vec<(i32, i64)> = Vec::new();
     for batch in &expected.batches {
         let header = BatchHeader::parse(&batch.bytes).expect("a batch");
-        let id = header.producer_id.0;
-        producers.retain(|known| known.0 != id);
-        producers.push((id, header.last_sequence(), header.last_offset().0));
+        let batches = producers.entry(header.producer_id.0).or_default();
+        batches.push((header.last_sequence(), header.last_offset().0));
+        if batches.len() > REMEMBERED_BATCHES {
+            batches.remove(0);
+        }
         let epoch = header.partition_leader_epoch.0;
         if epochs.last().is_none_or(|last| last.0 < epoch) {
             epochs.push((epoch, batch.base_offset));
         }
     }
-    producers.sort_unstable();
-    let mut found: Vec<(i64, i32, i64)> = opened.log.with_producer_states(|states| {
-        states
-            .iter()
-            .map(|(id, state)| {
-                let last = state.batches.back().expect("a producer wrote something");
-                (id, last.last_sequence, last.last_offset)
-            })
-            .collect()
+    let found: Remembered = opened.log.with_producer_states(|states| {
+        let batches = states.iter().map(|(id, state)| {
+            let batches = state.batches.iter();
+            (
+                id,
+                batches.map(|b| (b.last_sequence, b.last_offset)).collect(),
+            )
+        });
+        batches.collect()
     });
-    found.sort_unstable();
     assert_eq!(found, producers);
     let found: Vec<(i32, i64)> = opened
         .log
