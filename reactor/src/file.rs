@@ -55,6 +55,15 @@ pub struct DirEntry {
     pub is_dir: bool,
 }
 
+/// How large a file system is, and what is left of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes in all.
+    pub total_bytes: u64,
+    /// Bytes that this process may still fill.
+    pub usable_bytes: u64,
+}
+
 /// Files and folders by path.
 #[derive(Clone)]
 pub struct FileSystem {
@@ -206,6 +215,14 @@ impl FileSystem {
         match &self.reactor.backend {
             Backend::Uring(shard) => shard.exists(path).await,
             Backend::Sim(shard) => shard.exists(path).await,
+        }
+    }
+
+    /// The space of the file system that a folder is on.
+    pub async fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        match &self.reactor.backend {
+            Backend::Uring(shard) => shard.space(path),
+            Backend::Sim(shard) => shard.space(path).await,
         }
     }
 

@@ -19,7 +19,7 @@ mod task;
 pub mod uring;
 
 pub use buffer::{AlignedBuffer, BLOCK_SIZE, BlockRange, TailBuffer};
-pub use file::{DirEntry, File, FileLock, FileSystem, OpenOptions, SharedFile};
+pub use file::{DirEntry, DiskSpace, File, FileLock, FileSystem, OpenOptions, SharedFile};
 pub use mailbox::{MailboxClosed, Receiver, Sender, mailbox};
 pub use reactor::{Elapsed, Reactor};
 pub use socket::{Listener, Stream};

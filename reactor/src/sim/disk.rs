@@ -21,7 +21,7 @@ use bytes::Bytes;
 use nix::errno::Errno;
 
 use crate::buffer::{AlignedBuffer, BLOCK_SIZE, BlockRange};
-use crate::file::{DirEntry, OpenOptions};
+use crate::file::{DirEntry, DiskSpace, OpenOptions};
 
 use super::node::KeepUnsynced;
 use super::random::Random;
@@ -107,6 +107,14 @@ pub(super) struct Disk {
 
 /// Names taken away before unreachable files are looked for, which costs a walk over all.
 const UNLINKED_BEFORE_COLLECTION: u32 = 256;
+
+/// What a file of that size takes.
+fn allocated(size: u64) -> u64 {
+    size.next_multiple_of(BLOCK_SIZE as u64)
+}
+
+/// What a disk without a limit is said to have.
+const UNLIMITED: u64 = 1 << 50;
 
 impl Disk {
     pub(super) fn new() -> Disk {
@@ -378,6 +386,16 @@ impl Disk {
         self.namespace.find(path).is_ok()
     }
 
+    /// The space of the whole disk. One without a limit is as large as any machine's.
+    pub(super) fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        self.namespace.find(path)?;
+        let total_bytes = self.capacity.unwrap_or(UNLIMITED);
+        Ok(DiskSpace {
+            total_bytes,
+            usable_bytes: total_bytes.saturating_sub(self.used()),
+        })
+    }
+
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let from = self.namespace.place(from)?;
         let to = self.namespace.place(to)?;
@@ -539,15 +557,18 @@ impl Disk {
         if size <= before {
             return true;
         }
-        let allocated = |size: u64| size.next_multiple_of(BLOCK_SIZE as u64);
+        self.used() - allocated(before) + allocated(size) <= capacity
+    }
+
+    /// Bytes of files that have a name or are open, in whole blocks.
+    fn used(&self) -> u64 {
         let linked = self.namespace.linked();
         let files = self.files.iter().filter(|(inode, content)| {
             linked.contains(inode) || Arc::strong_count(&content.open) > 1
         });
-        let used: u64 = files
+        files
             .map(|(_, content)| allocated(content.current().size()))
-            .sum();
-        used - allocated(before) + allocated(size) <= capacity
+            .sum()
     }
 
     /// Drops files and folders that have no name, cannot get one back by a crash, and are not

@@ -12,7 +12,7 @@ use futures::channel::oneshot;
 use nix::errno::Errno;
 
 use crate::buffer::{AlignedBuffer, BLOCK_SIZE, BlockRange};
-use crate::file::{DirEntry, OpenOptions};
+use crate::file::{DirEntry, DiskSpace, OpenOptions};
 
 use super::disk::{Disk, DiskOperation, FaultError, FaultPoint, Inode, Payload};
 use super::random::Random;
@@ -115,6 +115,11 @@ impl Shard {
             |disk, path| Ok(disk.exists(path)),
         )
         .await
+    }
+
+    pub(crate) async fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        self.change(DiskOperation::Read, path, |disk, path| disk.space(path))
+            .await
     }
 
     pub(crate) async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

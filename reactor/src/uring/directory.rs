@@ -7,11 +7,12 @@ use std::path::Path;
 
 use io_uring::{opcode, squeue, types};
 use nix::libc;
+use nix::sys::statvfs::statvfs;
 
 use super::file::{File, SharedFile};
 use super::operation::{Keep, Yields};
 use super::shard::Shard;
-use crate::file::{DirEntry, OpenOptions};
+use crate::file::{DirEntry, DiskSpace, OpenOptions};
 
 /// The current folder, from which relative paths start.
 const HERE: types::Fd = types::Fd(libc::AT_FDCWD);
@@ -87,6 +88,16 @@ impl Shard {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    pub(crate) fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        // No opcode asks a file system, and it answers from memory.
+        let found = statvfs(path)?;
+        let fragment = found.fragment_size();
+        Ok(DiskSpace {
+            total_bytes: found.blocks().saturating_mul(fragment),
+            usable_bytes: found.blocks_available().saturating_mul(fragment),
+        })
     }
 
     pub(crate) async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
