@@ -95,6 +95,11 @@ impl CommittedOffsets {
         self.change(key, |slot| slot.in_flight.retain(|(of, _)| *of != write));
     }
 
+    /// The topics that have offsets, each once for every group.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &StrBytes> {
+        self.groups.values().flat_map(|topics| topics.keys())
+    }
+
     fn change(&mut self, key: &OffsetCommitKey, change: impl FnOnce(&mut Slot)) {
         let topics = self.groups.entry(key.group.clone()).or_default();
         let partitions = topics.entry(key.topic.clone()).or_default();

@@ -97,6 +97,11 @@ impl GroupCoordinator {
         self.phase == Phase::Active
     }
 
+    /// The topics for which offsets are committed, each once for every group.
+    pub fn topics_with_offsets(&self) -> impl Iterator<Item = StrBytes> {
+        self.offsets.topics().cloned()
+    }
+
     pub(crate) fn turn(&mut self, group: &StrBytes) -> Option<Turn<'_>> {
         let group = self.groups.get_mut(group)?;
         Some(Turn {

@@ -1,5 +1,6 @@
 //! Loading a coordinator: the partition's log, read from its start and replayed.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use millstream_coordinator::{GroupCoordinator, Input, ReplayError};
 use millstream_protocol::compression::Decompressor;
 use millstream_protocol::group_records::{GroupRecordError, decode_group_record};
 use millstream_protocol::record_batch::{BatchError, Batches, RecordsError};
-use millstream_protocol::{ErrorCode, Offset};
+use millstream_protocol::{Offset, StrBytes};
 use millstream_storage::{ReadError, StorageError};
 use thiserror::Error;
 use tracing::{error, info, warn};
@@ -41,8 +42,8 @@ enum LoadError {
 }
 
 impl CoordinatorShell {
-    /// Replays the log, then lets requests in; if that fails, the coordinator stays unloaded and
-    /// clients are told NOT_COORDINATOR, as Kafka tells them. Whether it did not fail.
+    /// Replays the log, then lets requests in; if that fails, clients are told NOT_COORDINATOR, as
+    /// Kafka tells them, until it succeeds. Whether it did not fail.
     pub(super) async fn load(self: &Rc<Self>) -> bool {
         let started: Instant = self.reactor.now();
         let partition = self.partition.id().partition;
@@ -54,15 +55,37 @@ impl CoordinatorShell {
             }
             Err(cause) => {
                 error!(%partition, %cause, "groups and offsets cannot be loaded");
-                self.unload(ErrorCode::NotCoordinator);
+                self.lose();
                 return false;
             }
         }
-        if self.unloaded.get() {
+        let gone = self.topics_gone().await;
+        if !self.is_live() {
             return false;
         }
         self.handle(Input::Loaded);
+        for topic in gone {
+            self.handle(Input::TopicDeleted(topic));
+        }
         true
+    }
+
+    /// Topics that have offsets and are deleted: while nobody could take note of it, or by a node
+    /// that went down before it had recorded the end of their offsets.
+    async fn topics_gone(&self) -> BTreeSet<StrBytes> {
+        let mut gone: BTreeSet<StrBytes> = self.core.borrow().topics_with_offsets().collect();
+        let Some(shard) = self.shard.upgrade() else {
+            return BTreeSet::new();
+        };
+        // Before that the shard's image is none, or one without what is loaded here.
+        let own = self.partition.id().topic_id;
+        shard
+            .wait_for_image(|image| image.topic(own).is_some() || !self.is_live())
+            .await;
+        let image = shard.image();
+        gone.retain(|topic| image.topic_by_name(topic).is_none());
+        gone.extend(self.deleted_topics.take());
+        gone
     }
 
     async fn replay(&self) -> Result<u64, LoadError> {
@@ -72,7 +95,7 @@ impl CoordinatorShell {
         let mut next = log.log_start_offset();
         let mut decompressor = Decompressor::default();
         let mut count = 0;
-        while next < end && !self.unloaded.get() {
+        while next < end && self.is_live() {
             let plan = log.read(next, READ_BYTES, end, true).await?;
             let Some(after) = plan.next_offset else { break };
             let bytes = plan.load_contiguous(&self.reactor).await?;

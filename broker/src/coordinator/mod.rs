@@ -3,13 +3,14 @@
 //! `millstream-coordinator` decides; this gives it its log, its clock and its randomness. Writes
 //! go to the partition in the order in which they were decided, and are reported in that order.
 //! What became of a write that fails after it was appended is not known, so the coordinator is
-//! unloaded then: clients find it again, and what is in the log counts.
+//! unloaded then, and loaded again once the log can be used and has nothing on its way: clients find
+//! it again, and what is in the log counts.
 
 mod loading;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -35,6 +36,7 @@ use crate::shard::{Partition, ProduceResult, Shard};
 /// The coordinator of one partition of `__consumer_offsets`, at work.
 pub struct CoordinatorShell {
     reactor: Reactor,
+    config: GroupCoordinatorConfig,
     partition: Rc<Partition>,
     commit_timeout: Duration,
     core: RefCell<GroupCoordinator>,
@@ -45,15 +47,36 @@ pub struct CoordinatorShell {
     reporting: Cell<bool>,
     /// The next deadline is sooner than it was, or the coordinator is unloaded.
     rescheduled: Notify,
-    unloaded: Cell<bool>,
+    standing: Cell<Standing>,
+    shard: Weak<Shard>,
+    /// Topics that were deleted before the coordinator could take note.
+    deleted_topics: RefCell<Vec<StrBytes>>,
 }
+
+/// Whether the coordinator is at work, or will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It loads, or is loaded.
+    Live,
+    /// It is to be loaded again.
+    Lost,
+    /// It is unloaded for good.
+    Ended,
+}
+
+/// The first wait before a coordinator is loaded again; each that was in vain doubles it.
+const FIRST_RELOAD_WAIT: Duration = Duration::from_millis(100);
+/// The longest.
+const MOST_RELOAD_WAIT: Duration = Duration::from_secs(10);
 
 /// What becomes of a write.
 enum Fate {
+    /// It is committed.
+    Kept,
     /// It is appended; the result tells when it is committed.
     Appended(oneshot::Receiver<ProduceResult>),
-    /// It could not be made into a batch.
-    Refused,
+    /// It is not in the log, for this reason.
+    Refused(ErrorCode),
 }
 
 /// Why records cannot be put into a batch.
@@ -74,7 +97,7 @@ impl CoordinatorShell {
         let reactor = shard.reactor().clone();
         let config: GroupCoordinatorConfig = shard.config().groups.clone();
         let shell = Rc::new(CoordinatorShell {
-            core: RefCell::new(GroupCoordinator::new(config, reactor.now())),
+            core: RefCell::new(GroupCoordinator::new(config.clone(), reactor.now())),
             partition: partition.clone(),
             commit_timeout: shard.config().offsets_commit_timeout,
             answers: RefCell::default(),
@@ -82,17 +105,49 @@ impl CoordinatorShell {
             writes: RefCell::default(),
             reporting: Cell::new(false),
             rescheduled: Notify::new(),
-            unloaded: Cell::new(false),
+            standing: Cell::new(Standing::Live),
+            shard: Rc::downgrade(shard),
+            deleted_topics: RefCell::default(),
+            config,
             reactor,
         });
         let live = shell.clone();
-        let life = async move {
-            if live.load().await {
-                live.keep_time().await;
-            }
-        };
+        let life = async move { live.live().await };
         shell.reactor.spawn(TaskQueue::Requests, life).detach();
         shell
+    }
+
+    async fn live(self: &Rc<Self>) {
+        let mut wait = FIRST_RELOAD_WAIT;
+        loop {
+            if self.load().await {
+                wait = FIRST_RELOAD_WAIT;
+                self.keep_time().await;
+            }
+            loop {
+                if self.standing.get() == Standing::Ended {
+                    return;
+                }
+                self.reactor.sleep(wait).await;
+                wait = (wait * 2).min(MOST_RELOAD_WAIT);
+                if self.is_settled() {
+                    break;
+                }
+            }
+            *self.core.borrow_mut() =
+                GroupCoordinator::new(self.config.clone(), self.reactor.now());
+            self.standing.set(Standing::Live);
+        }
+    }
+
+    /// Whether what the log holds is all that it will hold of the writes before, and may be read.
+    fn is_settled(&self) -> bool {
+        let log = self.partition.log();
+        self.standing.get() == Standing::Lost
+            && self.writes.borrow().is_empty()
+            && !self.reporting.get()
+            && self.partition.is_usable()
+            && log.durable_offset() >= log.log_end_offset()
     }
 
     /// Answers a request. A write that takes longer than `offsets.commit.timeout.ms` goes on,
@@ -130,17 +185,34 @@ impl CoordinatorShell {
         }
     }
 
-    /// The offsets committed for the topic go.
+    /// The offsets committed for the topic go, now or once they are loaded.
     pub fn topic_deleted(self: &Rc<Self>, topic: StrBytes) {
-        self.handle(Input::TopicDeleted(topic));
+        if self.core.borrow().is_active() {
+            self.handle(Input::TopicDeleted(topic));
+        } else {
+            self.deleted_topics.borrow_mut().push(topic);
+        }
     }
 
     /// Ends the coordinator: what waits, and what still comes, is answered with `error`.
     pub fn unload(self: &Rc<Self>, error: ErrorCode) {
-        if !self.unloaded.replace(true) {
+        if self.standing.replace(Standing::Ended) == Standing::Live {
             self.handle(Input::Unload(error));
             self.rescheduled.notify_waiters();
         }
+    }
+
+    /// Unloads the coordinator until it can be loaded again.
+    fn lose(self: &Rc<Self>) {
+        if self.standing.get() == Standing::Live {
+            self.standing.set(Standing::Lost);
+            self.handle(Input::Unload(ErrorCode::NotCoordinator));
+            self.rescheduled.notify_waiters();
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        self.standing.get() == Standing::Live
     }
 
     fn handle(self: &Rc<Self>, input: Input) {
@@ -182,14 +254,20 @@ impl CoordinatorShell {
         let limit = self.partition.log().config().max_message_bytes;
         let fate = match batch(records, self.reactor.wall_clock_ms(), limit) {
             Ok(batch) => {
-                let result = self
-                    .partition
-                    .produce(Acks::All, batch, AppendOrigin::Coordinator);
-                Fate::Appended(result)
+                let mut result =
+                    self.partition
+                        .produce(Acks::All, batch, AppendOrigin::Coordinator);
+                match result.try_recv() {
+                    // What fails at once was never appended.
+                    Ok(Some(Err(refused))) => Fate::Refused(refused.error),
+                    Ok(Some(Ok(_))) => Fate::Kept,
+                    Ok(None) => Fate::Appended(result),
+                    Err(_) => Fate::Refused(ErrorCode::NotLeaderOrFollower),
+                }
             }
             Err(cause) => {
                 error!(partition = %self.partition.id().partition, %cause, "group records");
-                Fate::Refused
+                Fate::Refused(ErrorCode::UnknownServerError)
             }
         };
         self.writes.borrow_mut().push_back((id, fate));
@@ -205,29 +283,30 @@ impl CoordinatorShell {
             let next = self.writes.borrow_mut().pop_front();
             let Some((write, fate)) = next else { break };
             let kept = match fate {
-                Fate::Refused => Err(ErrorCode::UnknownServerError),
+                Fate::Kept => Ok(()),
+                Fate::Refused(error) => Err((error, true)),
                 Fate::Appended(result) => match result.await {
                     Ok(Ok(_)) => Ok(()),
-                    Ok(Err(failure)) => Err(failure.error),
-                    Err(_) => Err(ErrorCode::NotLeaderOrFollower),
+                    Ok(Err(failure)) => Err((failure.error, failed_for_sure(failure.error))),
+                    Err(_) => Err((ErrorCode::NotLeaderOrFollower, false)),
                 },
             };
-            if self.unloaded.get() {
-                break;
-            }
-            match kept {
-                Ok(()) => self.handle(Input::RecordsCommitted(write)),
-                Err(error) => match failed_for_sure(error) {
-                    Some(error) => self.handle(Input::RecordsFailed(write, error)),
-                    None => self.unload(ErrorCode::NotCoordinator),
-                },
+            // A coordinator that is lost waits for the end of its writes, but hears no more of them.
+            match (self.standing.get(), kept) {
+                (Standing::Ended, _) => break,
+                (Standing::Lost, _) => {}
+                (Standing::Live, Ok(())) => self.handle(Input::RecordsCommitted(write)),
+                (Standing::Live, Err((error, true))) => {
+                    self.handle(Input::RecordsFailed(write, error));
+                }
+                (Standing::Live, Err((_, false))) => self.lose(),
             }
         }
         self.reporting.set(false);
     }
 
     async fn keep_time(self: &Rc<Self>) {
-        while !self.unloaded.get() {
+        while self.is_live() {
             let rescheduled = self.rescheduled.notified();
             let deadline = self.core.borrow().next_deadline();
             match deadline {
@@ -256,16 +335,16 @@ fn batch(records: &[GroupRecord], now_ms: i64, limit: u32) -> Result<Bytes, Batc
     Ok(batch.build()?)
 }
 
-/// What clients are told of a write that is not in the log for sure; else nothing. The codes are
-/// those into which Kafka's coordinators translate.
-fn failed_for_sure(error: ErrorCode) -> Option<ErrorCode> {
-    match error {
+/// Whether a write that was appended, or was to be once there was room, and ended with this is not
+/// in the log for sure.
+fn failed_for_sure(error: ErrorCode) -> bool {
+    matches!(
+        error,
         ErrorCode::NotEnoughReplicas
-        | ErrorCode::RequestTimedOut
-        | ErrorCode::UnknownTopicOrPartition => Some(ErrorCode::CoordinatorNotAvailable),
-        ErrorCode::CorruptMessage | ErrorCode::UnknownServerError => {
-            Some(ErrorCode::UnknownServerError)
-        }
-        _ => None,
-    }
+            | ErrorCode::RequestTimedOut
+            | ErrorCode::UnknownTopicOrPartition
+            | ErrorCode::CorruptMessage
+            | ErrorCode::UnknownServerError
+            | ErrorCode::RecordListTooLarge
+    )
 }

@@ -113,6 +113,11 @@ impl Partition {
         &self.traffic
     }
 
+    /// Whether it is led here and its log takes appends.
+    pub fn is_usable(&self) -> bool {
+        self.leader.borrow().leadership().is_some() && !self.offline.get()
+    }
+
     /// Takes over the lead, or learns of a change.
     pub fn lead(&self, leadership: Leadership) {
         self.log.assign_leader_epoch(leadership.leader_epoch);
