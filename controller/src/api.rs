@@ -27,6 +27,13 @@ pub enum ControllerRequest {
         /// The topics' names.
         names: Vec<String>,
     },
+    /// Add partitions to topics, to each all that are asked for or none.
+    CreatePartitions {
+        /// The topics, each named once.
+        topics: Vec<MorePartitions>,
+        /// Check only; nothing is made.
+        validate_only: bool,
+    },
     /// Delete topics.
     DeleteTopics {
         /// The topics.
@@ -79,7 +86,9 @@ pub enum ControllerResponse {
     CreateTopics(Vec<NewTopicResult>),
     /// For each topic asked for.
     EnsureTopics(Vec<EnsuredTopic>),
-    /// For each topic asked for; one asked for twice is answered once.
+    /// For each topic asked for.
+    CreatePartitions(Vec<MorePartitionsResult>),
+    /// For each topic asked for; one asked for twice, or by name and by id, is answered once.
     DeleteTopics(Vec<DeletedTopic>),
     /// For each resource asked for.
     IncrementalAlterConfigs(Vec<AlterConfigsResult>),
@@ -89,6 +98,8 @@ pub enum ControllerResponse {
     RegisterBroker(Result<i64, ApiError>),
     /// How the broker stands.
     BrokerHeartbeat(Result<HeartbeatReply, ApiError>),
+    /// How the quorum stands, for [`Input::DescribeQuorum`](crate::Input::DescribeQuorum).
+    DescribeQuorum(QuorumStatus),
 }
 
 /// A topic to be made.
@@ -159,13 +170,35 @@ pub enum TopicRef {
     Id(TopicId),
 }
 
+/// A topic that is to have more partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MorePartitions {
+    /// Its name.
+    pub name: String,
+    /// Its partitions then, those that it has among them.
+    pub count: i32,
+    /// The replicas of each new partition, if the caller chose them.
+    pub assignments: Option<Vec<Vec<NodeId>>>,
+}
+
+/// What became of a [`MorePartitions`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MorePartitionsResult {
+    /// The topic's name.
+    pub name: String,
+    /// The topic's id, or why nothing was added.
+    pub result: Result<TopicId, ApiError>,
+}
+
 /// What became of a [`TopicRef`] to be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletedTopic {
-    /// The topic as it was asked for.
-    pub topic: TopicRef,
-    /// Its id and name, or why it was not deleted.
-    pub result: Result<(TopicId, String), ApiError>,
+    /// Its id, if it was asked for by that or is deleted.
+    pub id: Option<TopicId>,
+    /// Its name, if it was asked for by that or is deleted.
+    pub name: Option<String>,
+    /// Whether it is deleted, or why not.
+    pub result: Result<(), ApiError>,
 }
 
 /// Changes to the settings of one resource.
@@ -217,4 +250,28 @@ pub struct HeartbeatReply {
     pub is_caught_up: bool,
     /// Whether it is fenced.
     pub is_fenced: bool,
+}
+
+/// How the quorum of the metadata stands, as its leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumStatus {
+    /// Who leads.
+    pub leader: NodeId,
+    /// The leader's term.
+    pub epoch: u64,
+    /// The offset after the last entry that is committed.
+    pub high_watermark: u64,
+    /// Who votes, and how far each one's log goes.
+    pub voters: Vec<QuorumReplica>,
+    /// Who listens without a vote, and how far each one's log goes.
+    pub observers: Vec<QuorumReplica>,
+}
+
+/// One node of the quorum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuorumReplica {
+    /// The node.
+    pub node_id: NodeId,
+    /// The offset after the last entry that it has, as far as the leader knows.
+    pub log_end_offset: u64,
 }

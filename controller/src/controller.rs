@@ -18,10 +18,10 @@ use millstream_metadata::{
 };
 use millstream_raft::{
     Entry, Message, Output as RaftOutput, Persist, ProposalId, ProposeError, Raft, RaftConfig,
-    Recovered, Snapshot, StartError,
+    RaftReplica, Recovered, Snapshot, StartError,
 };
 
-use crate::api::{ControllerRequest, ControllerResponse};
+use crate::api::{ControllerRequest, ControllerResponse, QuorumReplica, QuorumStatus};
 use crate::api_error::ApiError;
 use crate::decision::{Context, decide};
 use crate::settings::{ConfigRules, ControllerSettings};
@@ -52,6 +52,11 @@ pub enum Input {
         request: ControllerRequest,
         /// Random bits, new for each request.
         entropy: [u64; 2],
+    },
+    /// Somebody asks how the quorum stands.
+    DescribeQuorum {
+        /// Comes back with the answer.
+        id: RequestId,
     },
     /// A message of the quorum's came.
     Message(Message),
@@ -207,6 +212,7 @@ impl Controller {
                 request,
                 entropy,
             } => self.request(id, request, entropy),
+            Input::DescribeQuorum { id } => self.describe_quorum(id),
             Input::Message(message) => self.raft.step(message),
             Input::Persisted(number) => self.raft.persisted(number),
             Input::SnapshotStored(index) => {
@@ -293,6 +299,30 @@ impl Controller {
                 response: Ok(response),
             }),
         }
+    }
+
+    /// Only the leader knows how far the others are.
+    fn describe_quorum(&mut self, id: RequestId) {
+        let Some(replicas) = self.raft.replicas() else {
+            return self.refuse(id);
+        };
+        let (voters, observers): (Vec<_>, Vec<_>) =
+            replicas.into_iter().partition(|replica| replica.is_voter);
+        let described = |replica: RaftReplica| QuorumReplica {
+            node_id: replica.node_id,
+            log_end_offset: replica.last_index + 1,
+        };
+        let status = QuorumStatus {
+            leader: self.settings.node_id,
+            epoch: self.raft.term(),
+            high_watermark: self.committed.offset() + 1,
+            voters: voters.into_iter().map(described).collect(),
+            observers: observers.into_iter().map(described).collect(),
+        };
+        self.outputs.push_back(Output::Respond {
+            id,
+            response: Ok(ControllerResponse::DescribeQuorum(status)),
+        });
     }
 
     fn propose(&mut self, records: &[Record]) -> Result<ProposalId, ApiError> {

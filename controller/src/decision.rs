@@ -5,7 +5,7 @@ use millstream_metadata::{Delta, Image, Record};
 use crate::api::{ControllerRequest, ControllerResponse};
 use crate::entropy::Entropy;
 use crate::settings::{ConfigRules, ControllerSettings};
-use crate::{brokers, configs, producer_ids, topic_creation, topic_deletion};
+use crate::{brokers, configs, partition_creation, producer_ids, topic_creation, topic_deletion};
 
 /// What a decision rests on beside the image and the request.
 pub struct Context<'a> {
@@ -48,6 +48,16 @@ pub fn decide(image: &Image, request: ControllerRequest, context: &Context<'_>) 
         ControllerRequest::EnsureTopics { names } => ControllerResponse::EnsureTopics(
             topic_creation::ensure(&mut draft, names, context, &mut entropy),
         ),
+        ControllerRequest::CreatePartitions {
+            topics,
+            validate_only,
+        } => {
+            let results = partition_creation::create(&mut draft, topics, &mut entropy);
+            if validate_only {
+                draft = Draft::new(image.clone());
+            }
+            ControllerResponse::CreatePartitions(results)
+        }
         ControllerRequest::DeleteTopics { topics } => {
             ControllerResponse::DeleteTopics(topic_deletion::delete(&mut draft, topics, context))
         }

@@ -6,11 +6,13 @@
 
 mod api;
 mod api_error;
+mod assignment;
 mod brokers;
 mod configs;
 mod controller;
 mod decision;
 mod entropy;
+mod partition_creation;
 mod placement;
 mod producer_ids;
 mod settings;
@@ -20,8 +22,9 @@ mod topic_name;
 
 pub use api::{
     AlterConfigsResource, AlterConfigsResult, ConfigAlteration, ControllerRequest,
-    ControllerResponse, CreatedTopic, DeletedTopic, EnsuredTopic, HeartbeatReply, NewTopic,
-    NewTopicResult, ProducerIdBlock, TopicRef,
+    ControllerResponse, CreatedTopic, DeletedTopic, EnsuredTopic, HeartbeatReply, MorePartitions,
+    MorePartitionsResult, NewTopic, NewTopicResult, ProducerIdBlock, QuorumReplica, QuorumStatus,
+    TopicRef,
 };
 pub use api_error::ApiError;
 pub use controller::{Controller, ControllerFault, Input, Output, RequestId};

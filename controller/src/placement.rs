@@ -182,3 +182,104 @@ fn shuffle<T>(items: &mut [T], entropy: &mut Entropy) {
         items.swap(end, entropy.below(end + 1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Brokers with their racks, of which the first is never fenced.
+    fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
+        let broker = (prop::option::of(0_u8..3), prop::bool::weighted(0.2));
+        prop::collection::vec(broker, 1..9).prop_map(|brokers| {
+            let of = |(id, (rack, fenced)): (i32, (Option<u8>, bool))| Candidate {
+                node_id: NodeId(id),
+                rack: rack.map(|rack| rack.to_string()),
+                fenced: fenced && id > 0,
+            };
+            (0..).zip(brokers).map(of).collect()
+        })
+    }
+
+    fn leaders(placed: &[Vec<NodeId>], candidates: &[Candidate]) -> Vec<usize> {
+        let live = candidates.iter().filter(|candidate| !candidate.fenced);
+        live.map(|live| placed.iter().filter(|r| r[0] == live.node_id).count())
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn replicas_are_distinct_brokers_and_a_live_one_is_first(
+            candidates in candidates(),
+            partitions in 0_usize..40,
+            factor in 1_usize..9,
+            seed: [u64; 2],
+        ) {
+            let placed = place(&candidates, partitions, factor, &mut Entropy::new(seed));
+            if factor > candidates.len() {
+                prop_assert!(placed.is_err());
+                return Ok(());
+            }
+            let placed = placed.expect("there are brokers enough");
+            prop_assert_eq!(placed.len(), partitions);
+            for replicas in &placed {
+                let distinct: BTreeSet<_> = replicas.iter().collect();
+                prop_assert_eq!(distinct.len(), factor);
+                let of = |node: &NodeId| candidates.iter().find(|c| c.node_id == *node);
+                let first = of(&replicas[0]).expect("a candidate");
+                prop_assert!(!first.fenced);
+            }
+        }
+
+        #[test]
+        fn brokers_without_racks_lead_equally_often(
+            brokers in 1_i32..9,
+            rounds in 1_usize..6,
+            factor in 1_usize..9,
+            seed: [u64; 2],
+        ) {
+            let broker = |id| Candidate { node_id: NodeId(id), rack: None, fenced: false };
+            let candidates: Vec<_> = (0..brokers).map(broker).collect();
+            let factor = factor.min(candidates.len());
+            let partitions = rounds * candidates.len();
+            let placed = place(&candidates, partitions, factor, &mut Entropy::new(seed));
+            let placed = placed.expect("there are brokers enough");
+            let leaders = leaders(&placed, &candidates);
+            prop_assert!(leaders.iter().all(|led| *led == rounds), "{:?}", leaders);
+        }
+
+        #[test]
+        fn replicas_are_in_as_many_racks_as_there_are(
+            racks in 1_i32..5,
+            per_rack in 1_i32..4,
+            factor in 1_usize..9,
+            seed: [u64; 2],
+        ) {
+            let broker = |id: i32| Candidate {
+                node_id: NodeId(id),
+                rack: Some((id % racks).to_string()),
+                fenced: false,
+            };
+            let candidates: Vec<_> = (0..racks * per_rack).map(broker).collect();
+            let factor = factor.min(candidates.len());
+            let placed = place(&candidates, 24, factor, &mut Entropy::new(seed));
+            for replicas in placed.expect("there are brokers enough") {
+                let used: BTreeSet<i32> = replicas.iter().map(|node| node.0 % racks).collect();
+                prop_assert_eq!(used.len(), factor.min(racks.unsigned_abs() as usize));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_placed_where_all_brokers_are_fenced() {
+        let fenced = Candidate {
+            node_id: NodeId(1),
+            rack: None,
+            fenced: true,
+        };
+        assert!(place(&[fenced], 1, 1, &mut Entropy::new([1, 2])).is_err());
+    }
+}

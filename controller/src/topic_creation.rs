@@ -3,21 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_metadata::{
-    ConfigRecord, ConfigResource, Image, Partition, PartitionRecord, Record, RecoveryState,
-    TopicRecord, is_internal_topic, is_reserved_topic_id,
+    ConfigRecord, ConfigResource, Image, PartitionRecord, Record, TopicRecord, is_internal_topic,
+    is_reserved_topic_id,
 };
-use millstream_protocol::{ErrorCode, LeaderEpoch, NodeId, PartitionIndex, TopicId};
+use millstream_protocol::{ErrorCode, NodeId, PartitionIndex, TopicId};
 
 use crate::api::{CreatedTopic, EnsuredTopic, NewTopic, NewTopicResult};
 use crate::api_error::ApiError;
+use crate::assignment::{self, MAX_PARTITIONS_PER_REQUEST};
 use crate::configs;
 use crate::decision::{Context, Draft};
 use crate::entropy::Entropy;
-use crate::placement::{self, Candidate};
 use crate::topic_name::validate_topic_name;
-
-/// Partitions that one request may make.
-const MAX_PARTITIONS_PER_REQUEST: usize = 10_000;
 
 /// The name of Kafka's metadata log, which is no topic.
 const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -48,8 +45,7 @@ pub(crate) fn create(
                 "Duplicate topic name.",
             ))
         } else if too_many {
-            let message = "Excessively large number of partitions per request.";
-            Err(ApiError::new(ErrorCode::PolicyViolation, message))
+            Err(assignment::too_many_partitions())
         } else {
             create_one(draft, &topic, context, entropy)
         };
@@ -138,7 +134,7 @@ fn create_one(
         }));
     }
     for (index, replicas) in (0..).map(PartitionIndex).zip(replicas) {
-        let partition = first_leadership(&draft.image, replicas);
+        let partition = assignment::first_leadership(&draft.image, replicas);
         branch.add(Record::Partition(PartitionRecord::of(
             topic_id, index, &partition,
         )));
@@ -223,22 +219,8 @@ fn replicas_of(
         topic.replication_factor.into(),
         settings.default_replication_factor.into(),
     );
-    let candidates: Vec<Candidate> = image
-        .brokers()
-        .map(|broker| Candidate {
-            node_id: broker.node_id,
-            rack: broker.rack.clone(),
-            fenced: broker.fenced,
-        })
-        .collect();
     let as_count = |number: i32| usize::try_from(number).expect("the default is positive too");
-    placement::place(&candidates, as_count(partitions), as_count(factor), entropy).map_err(
-        |reason| {
-            factor_error(format!(
-                "Unable to replicate the partition {factor} time(s): {reason}"
-            ))
-        },
-    )
+    assignment::place(image, as_count(partitions), as_count(factor), entropy)
 }
 
 fn assigned_replicas(image: &Image, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>, ApiError> {
@@ -262,13 +244,7 @@ fn assigned_replicas(image: &Image, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>
                 "Found multiple manual partition assignments for partition {index}"
             )));
         }
-        check_assignment(image, replicas, factor).map_err(invalid)?;
-        if !replicas.iter().any(|node| is_active(image, *node)) {
-            return Err(invalid(format!(
-                "All brokers specified in the manual partition assignment for partition {index} \
-                 are fenced or in controlled shutdown."
-            )));
-        }
+        assignment::check(image, *index, replicas, factor)?;
     }
     if !assigned
         .keys()
@@ -279,55 +255,6 @@ fn assigned_replicas(image: &Image, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>
         return Err(invalid(message.to_owned()));
     }
     Ok(assigned.into_values().cloned().collect())
-}
-
-fn check_assignment(image: &Image, replicas: &[NodeId], factor: usize) -> Result<(), String> {
-    let problem = if replicas.is_empty() {
-        "an empty replica list.".to_owned()
-    } else if let Some(unknown) = replicas.iter().find(|node| image.broker(**node).is_none()) {
-        format!("broker {unknown}, but no such broker is registered.")
-    } else if let Some((_, twice)) = replicas
-        .iter()
-        .enumerate()
-        .find(|(at, node)| replicas[..*at].contains(node))
-    {
-        format!("the broker {twice} more than once.")
-    } else if replicas.len() != factor {
-        format!(
-            "a partition with {} replica(s), but this is not consistent with previous partitions, \
-             which have {factor} replica(s).",
-            replicas.len()
-        )
-    } else {
-        return Ok(());
-    };
-    Err(format!(
-        "The manual partition assignment includes {problem}"
-    ))
-}
-
-/// All live replicas are in sync with a partition that is empty; the first of them leads.
-fn first_leadership(image: &Image, replicas: Vec<NodeId>) -> Partition {
-    let isr: Vec<NodeId> = replicas
-        .iter()
-        .copied()
-        .filter(|node| is_active(image, *node))
-        .collect();
-    Partition {
-        leader: *isr
-            .first()
-            .expect("placement gives each partition a live broker"),
-        replicas,
-        isr,
-        elr: Vec::new(),
-        leader_epoch: LeaderEpoch(0),
-        partition_epoch: 0,
-        recovery_state: RecoveryState::Recovered,
-    }
-}
-
-fn is_active(image: &Image, node_id: NodeId) -> bool {
-    image.broker(node_id).is_some_and(|broker| !broker.fenced)
 }
 
 fn unused_id(image: &Image, entropy: &mut Entropy) -> TopicId {

@@ -14,7 +14,7 @@ use millstream_controller::{
 };
 use millstream_reactor::Reactor;
 
-use super::handle::{Ask, ControllerInbox, PublicationSender};
+use super::handle::{Ask, ControllerInbox, PublicationSender, Question};
 use super::metadata_log::{MetadataLog, MetadataLogError};
 use super::publisher::Publisher;
 
@@ -96,11 +96,13 @@ impl Driver {
         let id = RequestId(self.next_id);
         self.next_id += 1;
         self.answers.insert(id, ask.answer);
-        let entropy = [self.reactor.random_u64(), self.reactor.random_u64()];
-        let input = Input::Request {
-            id,
-            request: ask.request,
-            entropy,
+        let input = match ask.question {
+            Question::Decide(request) => Input::Request {
+                id,
+                request,
+                entropy: [self.reactor.random_u64(), self.reactor.random_u64()],
+            },
+            Question::DescribeQuorum => Input::DescribeQuorum { id },
         };
         self.controller.handle(self.reactor.now(), input);
     }

@@ -9,8 +9,8 @@ use futures::channel::{mpsc, oneshot};
 use futures::{SinkExt, StreamExt};
 use millstream_controller::{
     AlterConfigsResource, AlterConfigsResult, ApiError, ControllerRequest, ControllerResponse,
-    DeletedTopic, EnsuredTopic, HeartbeatReply, NewTopic, NewTopicResult, ProducerIdBlock,
-    TopicRef,
+    DeletedTopic, EnsuredTopic, HeartbeatReply, MorePartitions, MorePartitionsResult, NewTopic,
+    NewTopicResult, ProducerIdBlock, QuorumStatus, TopicRef,
 };
 use millstream_metadata::{Delta, Endpoint, Image};
 use millstream_protocol::NodeId;
@@ -35,9 +35,17 @@ pub struct ControllerInbox {
     requests: mpsc::Receiver<Ask>,
 }
 
-/// A request, and where its answer goes.
+/// What the controller can be asked.
+pub(super) enum Question {
+    /// To decide.
+    Decide(ControllerRequest),
+    /// How the quorum stands.
+    DescribeQuorum,
+}
+
+/// A question, and where its answer goes.
 pub(super) struct Ask {
-    pub(super) request: ControllerRequest,
+    pub(super) question: Question,
     pub(super) answer: oneshot::Sender<Result<ControllerResponse, ApiError>>,
 }
 
@@ -96,8 +104,12 @@ impl ControllerHandle {
         &self,
         request: ControllerRequest,
     ) -> Result<ControllerResponse, ApiError> {
+        self.ask(Question::Decide(request)).await
+    }
+
+    async fn ask(&self, question: Question) -> Result<ControllerResponse, ApiError> {
         let (answer, answered) = oneshot::channel();
-        let ask = Ask { request, answer };
+        let ask = Ask { question, answer };
         if self.requests.clone().send(ask).await.is_err() {
             return Err(ApiError::not_controller());
         }
@@ -129,6 +141,30 @@ impl ControllerHandle {
             .await?
         {
             ControllerResponse::EnsureTopics(results) => Ok(results),
+            other => unreachable!("answered with {other:?}"),
+        }
+    }
+
+    /// See [`ControllerRequest::CreatePartitions`].
+    pub async fn create_partitions(
+        &self,
+        topics: Vec<MorePartitions>,
+        validate_only: bool,
+    ) -> Result<Vec<MorePartitionsResult>, ApiError> {
+        let request = ControllerRequest::CreatePartitions {
+            topics,
+            validate_only,
+        };
+        match self.request(request).await? {
+            ControllerResponse::CreatePartitions(results) => Ok(results),
+            other => unreachable!("answered with {other:?}"),
+        }
+    }
+
+    /// How the quorum stands; `NOT_CONTROLLER` from a node that does not lead it.
+    pub async fn describe_quorum(&self) -> Result<QuorumStatus, ApiError> {
+        match self.ask(Question::DescribeQuorum).await? {
+            ControllerResponse::DescribeQuorum(status) => Ok(status),
             other => unreachable!("answered with {other:?}"),
         }
     }

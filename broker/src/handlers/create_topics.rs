@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use millstream_controller::{ApiError, CreatedTopic, NewTopic};
 use millstream_protocol::messages::create_topics_request::CreatableTopic;
@@ -15,6 +14,7 @@ use millstream_protocol::messages::create_topics_response::{
 use millstream_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, TopicName};
 use millstream_protocol::{ErrorCode, NodeId, PartitionIndex};
 
+use super::deadline::{expired, time_left};
 use super::topic_settings::{Setting, topic_settings};
 use super::{RequestInfo, text};
 use crate::shard::Shard;
@@ -28,22 +28,16 @@ pub(super) async fn handle(
     for topic in &request.topics {
         *times.entry(topic.name.as_str()).or_default() += 1;
     }
-    let repeated = times
-        .iter()
-        .filter(|(_, times)| **times > 1)
-        .map(|(name, _)| {
-            let error = ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name.");
-            refused(name, &error, info.version)
-        });
-    let mut answers: Vec<CreatableTopicResult> = repeated.collect();
-    let topics: Vec<NewTopic> = request
-        .topics
-        .iter()
-        .filter(|topic| times[topic.name.as_str()] == 1)
-        .map(new_topic)
-        .collect();
+    let once = request.topics.iter();
+    let once = once.filter(|topic| times[topic.name.as_str()] == 1);
+    let topics: Vec<NewTopic> = once.map(new_topic).collect();
+    if let Some(error) = expired(request.timeout_ms).filter(|_| !topics.is_empty()) {
+        let names = request.topics.iter().map(|topic| topic.name.as_str());
+        let answers = names.map(|name| refused(name, &error, info.version));
+        return CreateTopicsResponse::default().with_topics(answers.collect());
+    }
     let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
-    let wait = Duration::from_millis(request.timeout_ms.max(0).unsigned_abs().into());
+    let mut answers = Vec::with_capacity(times.len());
     match shard
         .controller()
         .create_topics(topics, request.validate_only)
@@ -56,6 +50,7 @@ pub(super) async fn handle(
                         if !request.validate_only {
                             let seen = shard.wait_for_topic(created.topic_id);
                             // It is made all the same; another node would know it later too.
+                            let wait = time_left(request.timeout_ms);
                             let _ = shard.reactor().timeout(wait, seen).await;
                         }
                         accepted(shard, &made.name, &created, info.version)
@@ -68,6 +63,9 @@ pub(super) async fn handle(
             answers.extend(names.iter().map(|name| refused(name, &error, info.version)));
         }
     }
+    let error = ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name.");
+    let repeated = times.iter().filter(|(_, times)| **times > 1);
+    answers.extend(repeated.map(|(name, _)| refused(name, &error, info.version)));
     CreateTopicsResponse::default().with_topics(answers)
 }
 

@@ -2,8 +2,10 @@
 //! `__consumer_offsets` that its groups fall on, and what they answer is put together.
 //!
 //! JoinGroup 0–9, SyncGroup 0–5, Heartbeat 0–4, LeaveGroup 0–5, OffsetCommit 2–9, OffsetFetch 1–9,
-//! DescribeGroups 0–6, ListGroups 0–5. The rules are the coordinator's, in `broker/coordinator`.
+//! DescribeGroups 0–6, ListGroups 0–5, DeleteGroups 0–2, OffsetDelete 0. The rules are the
+//! coordinator's, in `broker/coordinator`; which partitions exist is known here.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use futures::future::join_all;
@@ -11,10 +13,14 @@ use millstream_coordinator::{
     Fragment, GroupRequest, GroupResponse, Reassembly, Recipients, RequestContext,
     UnknownPartitions, route,
 };
+use millstream_protocol::messages::offset_delete_response::{
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+};
 use millstream_protocol::messages::{
-    DescribeGroupsRequest, DescribeGroupsResponse, HeartbeatRequest, HeartbeatResponse,
-    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, ListGroupsRequest,
-    ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+    LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
     OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
 };
 use millstream_protocol::{ErrorCode, PartitionIndex};
@@ -55,12 +61,99 @@ forward!(
     OffsetFetchResponse
 );
 forward!(
-    describe,
+    describe_known,
     DescribeGroups,
     DescribeGroupsRequest,
     DescribeGroupsResponse
 );
 forward!(list, ListGroups, ListGroupsRequest, ListGroupsResponse);
+forward!(
+    delete_distinct,
+    DeleteGroups,
+    DeleteGroupsRequest,
+    DeleteGroupsResponse
+);
+forward!(
+    offset_delete_known,
+    OffsetDelete,
+    OffsetDeleteRequest,
+    OffsetDeleteResponse
+);
+
+/// Operations that anybody may do on a group: read, delete, describe, describe and alter configs
+/// (KIP-430).
+const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+
+/// Describes groups; from version 3 a client may ask what it may do with them.
+pub(super) async fn describe(
+    shard: &Rc<Shard>,
+    info: RequestInfo,
+    request: DescribeGroupsRequest,
+) -> DescribeGroupsResponse {
+    let asks = info.version >= 3 && request.include_authorized_operations;
+    let mut response = describe_known(shard, info, request).await;
+    for group in &mut response.groups {
+        if asks && group.error_code == 0 {
+            group.authorized_operations = GROUP_OPERATIONS;
+        }
+    }
+    response
+}
+
+/// Deletes groups; one that is named twice is answered once.
+pub(super) async fn delete(
+    shard: &Rc<Shard>,
+    info: RequestInfo,
+    mut request: DeleteGroupsRequest,
+) -> DeleteGroupsResponse {
+    let mut seen = BTreeSet::new();
+    request
+        .groups_names
+        .retain(|group| seen.insert(group.clone()));
+    delete_distinct(shard, info, request).await
+}
+
+/// Deletes the offsets of partitions that exist; the others are refused here, unless the group
+/// itself is.
+pub(super) async fn offset_delete(
+    shard: &Rc<Shard>,
+    info: RequestInfo,
+    mut request: OffsetDeleteRequest,
+) -> OffsetDeleteResponse {
+    let image = shard.image();
+    let mut unknown = Vec::new();
+    for topic in &mut request.topics {
+        let found = image.topic_by_name(&topic.name);
+        let exists = |index| found.is_some_and(|t| t.partition(PartitionIndex(index)).is_some());
+        let absent = topic
+            .partitions
+            .extract_if(.., |partition| !exists(partition.partition_index));
+        let refused: Vec<_> = absent
+            .map(|partition| {
+                OffsetDeleteResponsePartition::default()
+                    .with_partition_index(partition.partition_index)
+                    .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
+            })
+            .collect();
+        if !refused.is_empty() {
+            let answer = OffsetDeleteResponseTopic::default().with_name(topic.name.clone());
+            unknown.push(answer.with_partitions(refused));
+        }
+    }
+    request.topics.retain(|topic| !topic.partitions.is_empty());
+    let mut response = offset_delete_known(shard, info, request).await;
+    if response.error_code != 0 {
+        return response;
+    }
+    for topic in unknown {
+        let mut answered = response.topics.iter_mut();
+        match answered.find(|answer| answer.name == topic.name) {
+            Some(answer) => answer.partitions.extend(topic.partitions),
+            None => response.topics.push(topic),
+        }
+    }
+    response
+}
 
 /// Commits for the partitions that exist; the others are refused here.
 pub(super) async fn offset_commit(

@@ -10,14 +10,14 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use millstream_metadata::{Image, Topic};
+use millstream_metadata::{BrokerRegistration, Image, Partition, Topic};
 use millstream_protocol::messages::metadata_request::MetadataRequestTopic;
 use millstream_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use millstream_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
 use millstream_protocol::topic_name::check_topic_name;
-use millstream_protocol::{ErrorCode, TopicId};
+use millstream_protocol::{ErrorCode, NodeId, TopicId};
 
 use super::describe_cluster::CLUSTER_OPERATIONS;
 use super::{RequestInfo, code, text};
@@ -25,7 +25,7 @@ use crate::shard::Shard;
 
 /// Operations that anybody may do on a topic: read, write, create, delete, alter, describe,
 /// describe and alter configs (KIP-430).
-const TOPIC_OPERATIONS: i32 =
+pub(super) const TOPIC_OPERATIONS: i32 =
     1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub(super) async fn handle(
@@ -180,25 +180,17 @@ impl Describe<'_> {
 
     fn topic(&self, topic: &Topic) -> MetadataResponseTopic {
         let partitions = topic.iter().map(|(index, partition)| {
-            let leader = self
-                .image
-                .broker(partition.leader)
-                .filter(|broker| !broker.fenced);
+            let listener = &self.info.connection.listener;
+            let leader = live_leader(self.image, partition);
             let error = match leader {
                 None => Some(ErrorCode::LeaderNotAvailable),
-                Some(broker) if broker.endpoint(&self.info.connection.listener).is_some() => None,
+                Some(broker) if broker.endpoint(listener).is_some() => None,
                 Some(_) if self.info.version >= 6 => Some(ErrorCode::ListenerNotFound),
                 Some(_) => Some(ErrorCode::LeaderNotAvailable),
             };
             let leader_id = leader.map_or(-1, |broker| broker.node_id.0);
-            let ids = |nodes: &[millstream_protocol::NodeId]| {
-                nodes.iter().map(|node| BrokerId(node.0)).collect()
-            };
-            let offline = partition
-                .replicas
-                .iter()
-                .filter(|node| self.image.broker(**node).is_none_or(|broker| broker.fenced))
-                .map(|node| BrokerId(node.0));
+            let ids = |nodes: &[NodeId]| nodes.iter().map(|node| BrokerId(node.0)).collect();
+            let offline = offline_replicas(self.image, partition, listener);
             MetadataResponsePartition::default()
                 .with_error_code(code(error))
                 .with_partition_index(index.0)
@@ -206,7 +198,7 @@ impl Describe<'_> {
                 .with_leader_epoch(partition.leader_epoch.0)
                 .with_replica_nodes(ids(&partition.replicas))
                 .with_isr_nodes(ids(&partition.isr))
-                .with_offline_replicas(offline.collect())
+                .with_offline_replicas(offline)
         });
         let response = MetadataResponseTopic::default()
             .with_name(Some(TopicName(text(&*topic.name))))
@@ -219,4 +211,27 @@ impl Describe<'_> {
             response
         }
     }
+}
+
+/// The broker that leads a partition, if it is there.
+pub(super) fn live_leader<'a>(
+    image: &'a Image,
+    partition: &Partition,
+) -> Option<&'a BrokerRegistration> {
+    let leader = image.broker(partition.leader)?;
+    (!leader.fenced).then_some(leader)
+}
+
+/// The replicas of a partition whose brokers are not there, or not for this listener.
+pub(super) fn offline_replicas(
+    image: &Image,
+    partition: &Partition,
+    listener: &str,
+) -> Vec<BrokerId> {
+    let is_offline = |node: &NodeId| {
+        let broker = image.broker(*node).filter(|broker| !broker.fenced);
+        broker.is_none_or(|broker| broker.endpoint(listener).is_none())
+    };
+    let replicas = partition.replicas.iter().filter(|node| is_offline(node));
+    replicas.map(|node| BrokerId(node.0)).collect()
 }

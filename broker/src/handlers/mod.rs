@@ -3,15 +3,23 @@
 mod alter_configs;
 mod api_versions;
 mod config_changes;
+mod create_partitions;
 mod create_topics;
+mod deadline;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_quorum;
+mod describe_topic_partitions;
 mod fetch;
 mod find_coordinator;
 mod groups;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod list_config_resources;
 mod list_offsets;
 mod metadata;
 mod offset_for_leader_epoch;
@@ -33,11 +41,14 @@ use millstream_protocol::frame::{
     FrameError, RequestHeader, decode_request, encode_response, parse_request_header,
 };
 use millstream_protocol::messages::{
-    AlterConfigsRequest, ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest,
-    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetFetchRequest, OffsetForLeaderEpochRequest, SyncGroupRequest,
+    AlterConfigsRequest, ApiKey, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeGroupsRequest, DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest,
+    DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest,
+    SyncGroupRequest,
 };
 use millstream_protocol::{Encodable, ErrorCode, HeaderVersion, Request, StrBytes};
 use tracing::warn;
@@ -195,6 +206,49 @@ fn start(
                 describe_cluster::handle(&shard, info, r)
             })
         }
+        ApiKey::DeleteRecords => answered(info, body, async move |_, r: DeleteRecordsRequest| {
+            delete_records::handle(&shard, r).await
+        }),
+        ApiKey::DescribeLogDirs => {
+            answered(info, body, async move |info, r: DescribeLogDirsRequest| {
+                describe_log_dirs::handle(&shard, info, r).await
+            })
+        }
+        ApiKey::CreatePartitions => {
+            answered(info, body, async move |_, r: CreatePartitionsRequest| {
+                create_partitions::handle(&shard, r).await
+            })
+        }
+        ApiKey::DeleteGroups => answered(info, body, async move |info, r: DeleteGroupsRequest| {
+            groups::delete(&shard, info, r).await
+        }),
+        ApiKey::OffsetDelete => answered(info, body, async move |info, r: OffsetDeleteRequest| {
+            groups::offset_delete(&shard, info, r).await
+        }),
+        ApiKey::DescribeQuorum => {
+            answered(info, body, async move |info, r: DescribeQuorumRequest| {
+                describe_quorum::handle(&shard, info, r).await
+            })
+        }
+        ApiKey::DescribeProducers => {
+            answered(info, body, async move |_, r: DescribeProducersRequest| {
+                describe_producers::handle(&shard, r).await
+            })
+        }
+        ApiKey::ListConfigResources => answered(
+            info,
+            body,
+            async move |info, r: ListConfigResourcesRequest| {
+                list_config_resources::handle(&shard, &info, &r)
+            },
+        ),
+        ApiKey::DescribeTopicPartitions => answered(
+            info,
+            body,
+            async move |info, r: DescribeTopicPartitionsRequest| {
+                describe_topic_partitions::handle(&shard, &info, &r)
+            },
+        ),
         other => {
             let reason = format!("{other:?} is advertised and has no handler");
             ready(Reply::Close {

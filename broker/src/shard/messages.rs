@@ -4,11 +4,14 @@
 //! shard that owns the partition as a [`ShardRequest`], and comes back as a [`ShardReply`]. A
 //! `slot` says which part of the client's request a part belongs to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_coordinator::{GroupRequest, GroupResponse, RequestContext};
-use millstream_protocol::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicPartition};
+use millstream_protocol::{
+    ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicPartition,
+};
 use millstream_replication::Acks;
 use millstream_storage::ReadPlan;
 
@@ -58,6 +61,10 @@ pub enum ShardRequest {
     CatchUp,
     /// A request for the group coordinator of a partition of `__consumer_offsets`.
     Group(PartitionIndex, Box<(RequestContext, GroupRequest)>),
+    /// How large the logs of the shard are.
+    LogSizes,
+    /// Who has written to some partitions with a producer id.
+    Producers(Vec<(usize, TopicPartition)>),
 }
 
 /// The answer to the request of the same name.
@@ -76,7 +83,42 @@ pub enum ShardReply {
     Metrics(Box<ShardMetrics>),
     /// The coordinator's answer.
     Group(Box<GroupResponse>),
+    /// One for each log.
+    LogSizes(Vec<LogSize>),
+    /// One result for each part, in any order.
+    Producers(Vec<(usize, ProducersResult)>),
 }
+
+/// How much the log of a partition takes on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSize {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// Bytes of all its batches.
+    pub bytes: u64,
+}
+
+/// A producer that a partition knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub producer_id: ProducerId,
+    /// Its epoch.
+    pub epoch: i16,
+    /// The sequence number of its last record; −1 when there is none.
+    pub last_sequence: i32,
+    /// The timestamp of its last append.
+    pub last_timestamp: i64,
+    /// The epoch of the coordinator that last ended a transaction of it; −1 for none.
+    pub coordinator_epoch: i32,
+    /// The first offset of its open transaction.
+    pub transaction_start: Option<Offset>,
+}
+
+/// The producers of one partition.
+pub type ProducersResult = Result<Vec<ActiveProducer>, ErrorCode>;
 
 /// A checked batch for one partition.
 pub struct ProducePart {

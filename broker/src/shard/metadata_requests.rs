@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use millstream_controller::ApiError;
+use millstream_metadata::Image;
 use millstream_protocol::{ErrorCode, ProducerId, TopicId};
 
 use super::Shard;
@@ -42,6 +43,19 @@ impl Shard {
         };
         // Without the topic in its image the shard answers as if it did not exist, and the client
         // asks again.
+        let _ = self.reactor.timeout(super::IMAGE_WAIT, seen).await;
+    }
+
+    /// Waits until all shards know of so many partitions of a topic.
+    pub async fn wait_for_partitions(self: &Rc<Self>, id: TopicId, count: usize) {
+        let seen = async {
+            let is_there = |image: &Image| {
+                let topic = image.topic(id);
+                topic.is_none_or(|topic| topic.partitions.len() >= count)
+            };
+            self.wait_for_image(is_there).await;
+            self.others_catch_up().await;
+        };
         let _ = self.reactor.timeout(super::IMAGE_WAIT, seen).await;
     }
 

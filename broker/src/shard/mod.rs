@@ -3,6 +3,7 @@
 //! Shards share nothing. A partition belongs to one shard, which alone touches its log and its
 //! leader's state; everybody else asks it with a message.
 
+mod descriptions;
 mod image_follower;
 mod messages;
 mod metadata_requests;
@@ -26,9 +27,9 @@ use millstream_reactor::{Notify, Reactor, Task};
 use millstream_storage::ShardStore;
 
 pub use messages::{
-    DeleteRecordsPart, FetchPart, FetchRead, FetchResult, FoundOffset, Isolation, ListOffsetsPart,
-    OffsetQuery, ProduceFailure, ProducePart, ProduceResult, Produced, ShardMessage, ShardReply,
-    ShardRequest, WatchId,
+    ActiveProducer, DeleteRecordsPart, FetchPart, FetchRead, FetchResult, FoundOffset, Isolation,
+    ListOffsetsPart, LogSize, OffsetQuery, ProduceFailure, ProducePart, ProduceResult, Produced,
+    ProducersResult, ShardMessage, ShardReply, ShardRequest, WatchId,
 };
 pub use partition::Partition;
 pub use peers::{PeerEnds, Peers, ShardId, mesh};

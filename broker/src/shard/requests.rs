@@ -225,7 +225,7 @@ impl Shard {
     }
 
     /// Asks the owner; what has an order is done, or on its way in order, when this returns.
-    fn ask(
+    pub(super) fn ask(
         self: &Rc<Self>,
         owner: ShardId,
         request: ShardRequest,
@@ -277,6 +277,12 @@ impl Shard {
                 let shard = self.clone();
                 async move { ShardReply::DeleteRecords(shard.forget_records(parts).await) }
                     .boxed_local()
+            }
+            ShardRequest::LogSizes => {
+                std::future::ready(ShardReply::LogSizes(self.own_log_sizes())).boxed_local()
+            }
+            ShardRequest::Producers(parts) => {
+                std::future::ready(ShardReply::Producers(self.own_producers(parts))).boxed_local()
             }
             ShardRequest::Group(index, question) => {
                 let coordinator = self.coordinators.borrow().get(&index).cloned();
@@ -416,7 +422,7 @@ impl Shard {
         }
     }
 
-    fn by_owner<T>(
+    pub(super) fn by_owner<T>(
         &self,
         parts: Vec<T>,
         partition: impl Fn(&T) -> TopicPartition,

@@ -7,15 +7,19 @@ use millstream_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use millstream_protocol::messages::delete_topics_request::DeleteTopicState;
+use millstream_protocol::messages::describe_topic_partitions_request::TopicRequest;
+use millstream_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use millstream_protocol::messages::metadata_request::MetadataRequestTopic;
 use millstream_protocol::messages::{
     ApiKey, ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, FindCoordinatorRequest, MetadataRequest, MetadataResponse,
+    DescribeClusterRequest, DescribeTopicPartitionsRequest, FindCoordinatorRequest,
+    ListOffsetsRequest, MetadataRequest,
 };
 use millstream_reactor::sim::KeepUnsynced;
 
 use crate::harness::{
-    Cluster, batch, call, create_topic, fetch_request, newest, produce, text, topic_name, values,
+    Cluster, batch, call, create_topic, fetch_request, find_coordinator, metadata, newest, produce,
+    text, topic_name, values,
 };
 
 fn topic(name: &str) -> CreatableTopic {
@@ -39,21 +43,6 @@ async fn create(connection: &Connection, topics: &[CreatableTopic], validate: bo
             result.expect("each topic is answered").error_code
         })
         .collect()
-}
-
-async fn metadata(
-    connection: &Connection,
-    version: i16,
-    names: Option<&[&str]>,
-) -> MetadataResponse {
-    let topics = names.map(|names| {
-        let topic = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
-        names.iter().map(topic).collect()
-    });
-    let request = MetadataRequest::default()
-        .with_topics(topics)
-        .with_allow_auto_topic_creation(version < 4);
-    call(connection, version, &request).await
 }
 
 #[test]
@@ -328,5 +317,96 @@ fn the_versions_told_are_those_served() {
         let bad = request.with_client_software_name(text("not a name!"));
         let answer = call(&connection, 3, &bad).await;
         assert_eq!(answer.error_code, ErrorCode::InvalidRequest.code());
+    });
+}
+
+/// Topics are made by those who ask for their metadata, and by nobody else (semantics 3.12).
+#[test]
+fn a_topic_is_not_made_by_the_wrong_api() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        find_coordinator(&connection, "g").await;
+        let unknown = ErrorCode::UnknownTopicOrPartition.code();
+        let produced = produce(&connection, "absent", 0, batch(&["a"])).await;
+        assert_eq!(produced.error_code, unknown);
+        let fetched = call(&connection, 12, &fetch_request("absent", 0, 0)).await;
+        assert_eq!(fetched.responses[0].partitions[0].error_code, unknown);
+        let partition = ListOffsetsPartition::default()
+            .with_current_leader_epoch(-1)
+            .with_timestamp(-1);
+        let topic = ListOffsetsTopic::default()
+            .with_name(topic_name("absent"))
+            .with_partitions(vec![partition]);
+        let offsets = ListOffsetsRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_topics(vec![topic]);
+        let listed = call(&connection, 7, &offsets).await;
+        assert_eq!(listed.topics[0].partitions[0].error_code, unknown);
+        let committed = crate::groups::commit(&connection, "g", "absent", 0, "").await;
+        assert_eq!(committed, unknown);
+        let described = DescribeTopicPartitionsRequest::default().with_topics(vec![
+            TopicRequest::default().with_name(topic_name("absent")),
+        ]);
+        let described = call(&connection, 0, &described).await;
+        assert_eq!(described.topics[0].error_code, unknown);
+        let all = metadata(&connection, 12, None).await;
+        let names: Vec<_> = all.topics.iter().flat_map(|topic| &topic.name).collect();
+        assert_eq!(names, [&topic_name("__consumer_offsets")]);
+    });
+}
+
+#[test]
+fn no_list_is_all_topics_and_an_empty_one_is_none_but_in_version_zero() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        create_topic(&connection, "a", 1, &[]).await;
+        create_topic(&connection, "b", 1, &[]).await;
+        for version in 0..=newest(ApiKey::Metadata) {
+            let none = metadata(&connection, version, Some(&[])).await;
+            let wanted = if version == 0 { 2 } else { 0 };
+            assert_eq!(
+                none.topics.len(),
+                wanted,
+                "an empty list in version {version}"
+            );
+            if version > 0 {
+                let all = metadata(&connection, version, None).await;
+                assert_eq!(all.topics.len(), 2, "no list in version {version}");
+            }
+        }
+    });
+}
+
+/// An id of zeros in an answer sends clients astray (semantics 3.15).
+#[test]
+fn topics_are_told_with_their_ids_and_asked_for_by_them() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        let id = create_topic(&connection, "t", 2, &[]).await;
+        assert!(!id.is_nil());
+        for version in 10..=newest(ApiKey::Metadata) {
+            let named = metadata(&connection, version, Some(&["t"])).await;
+            assert_eq!(named.topics[0].topic_id, id, "version {version}");
+        }
+        let by_id = |id: uuid::Uuid| {
+            let topic = MetadataRequestTopic::default()
+                .with_name(None)
+                .with_topic_id(id);
+            MetadataRequest::default().with_topics(Some(vec![topic]))
+        };
+        for version in 12..=newest(ApiKey::Metadata) {
+            let found = call(&connection, version, &by_id(id)).await;
+            let topic = &found.topics[0];
+            assert_eq!((topic.error_code, &topic.name), (0, &Some(topic_name("t"))));
+            assert_eq!(topic.partitions.len(), 2);
+            let strange = uuid::Uuid::from_u128(77);
+            let absent = call(&connection, version, &by_id(strange)).await;
+            let topic = &absent.topics[0];
+            assert_eq!(topic.error_code, ErrorCode::UnknownTopicId.code());
+            assert_eq!((topic.topic_id, &topic.name), (strange, &None));
+        }
     });
 }

@@ -22,22 +22,19 @@ use millstream_reactor::sim::KeepUnsynced;
 
 use crate::harness::{Cluster, call, create_topic, find_coordinator, text, topic_name};
 
-fn group(id: &str) -> GroupId {
+pub fn group(id: &str) -> GroupId {
     GroupId(text(id))
 }
 
 /// Commits without being a member, as tools do; again while the coordinator is loading.
-async fn commit(connection: &Connection, id: &str, topic: &str, offset: i64, words: &str) -> i16 {
-    let partition = OffsetCommitRequestPartition::default()
-        .with_committed_offset(offset)
-        .with_committed_metadata(Some(text(words)));
-    let topic = OffsetCommitRequestTopic::default()
-        .with_name(topic_name(topic))
-        .with_partitions(vec![partition]);
-    let request = OffsetCommitRequest::default()
-        .with_group_id(group(id))
-        .with_generation_id_or_member_epoch(-1)
-        .with_topics(vec![topic]);
+pub async fn commit(
+    connection: &Connection,
+    id: &str,
+    topic: &str,
+    offset: i64,
+    words: &str,
+) -> i16 {
+    let request = commit_request(id, topic, offset, words);
     loop {
         let answer = call(connection, 9, &request).await;
         let code = answer.topics[0].partitions[0].error_code;
@@ -47,7 +44,21 @@ async fn commit(connection: &Connection, id: &str, topic: &str, offset: i64, wor
     }
 }
 
-async fn committed(connection: &Connection, id: &str, topic: &str) -> (i16, i64, String) {
+/// A commit for partition 0 by nobody's member.
+pub fn commit_request(id: &str, topic: &str, offset: i64, words: &str) -> OffsetCommitRequest {
+    let partition = OffsetCommitRequestPartition::default()
+        .with_committed_offset(offset)
+        .with_committed_metadata(Some(text(words)));
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(topic_name(topic))
+        .with_partitions(vec![partition]);
+    OffsetCommitRequest::default()
+        .with_group_id(group(id))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic])
+}
+
+pub async fn committed(connection: &Connection, id: &str, topic: &str) -> (i16, i64, String) {
     let topic = OffsetFetchRequestTopics::default()
         .with_name(topic_name(topic))
         .with_partition_indexes(vec![0]);
@@ -110,7 +121,7 @@ fn committed_offsets_outlive_stops_and_crashes() {
     }
 }
 
-fn join(id: &str, member: &str) -> JoinGroupRequest {
+pub fn join(id: &str, member: &str) -> JoinGroupRequest {
     let protocol = JoinGroupRequestProtocol::default()
         .with_name(text("range"))
         .with_metadata(Bytes::from_static(b"topics"));
@@ -124,7 +135,7 @@ fn join(id: &str, member: &str) -> JoinGroupRequest {
 }
 
 /// Joins as a new member does: once to be given an id, once with it.
-async fn join_new(connection: &Connection, id: &str) -> JoinGroupResponse {
+pub async fn join_new(connection: &Connection, id: &str) -> JoinGroupResponse {
     let first = call(connection, 9, &join(id, "")).await;
     assert_eq!(first.error_code, ErrorCode::MemberIdRequired.code());
     call(connection, 9, &join(id, &first.member_id)).await
@@ -207,4 +218,41 @@ fn members_that_wait_are_answered_when_the_node_stops() {
         .block_on(waiting)
         .expect("answered, not cut off");
     assert_eq!(answer.error_code, ErrorCode::CoordinatorNotAvailable.code());
+}
+
+/// Members that join all at once find each other, and nobody is told that it is unknown (semantics
+/// 3.15).
+#[test]
+fn members_that_join_at_once_are_all_in_the_group() {
+    for seed in 0..4 {
+        let cluster = Cluster::with_seed(seed, &[("group.initial.rebalance.delay.ms", "100")]);
+        cluster.run(async |client| {
+            find_coordinator(&client.connect().await, "g").await;
+            let member = async |client: crate::harness::Client| {
+                let connection = client.connect().await;
+                let first = call(&connection, 9, &join("g", "")).await;
+                assert_eq!(first.error_code, ErrorCode::MemberIdRequired.code());
+                loop {
+                    let joined = call(&connection, 9, &join("g", &first.member_id)).await;
+                    assert_eq!(joined.error_code, 0);
+                    let heartbeat = HeartbeatRequest::default()
+                        .with_group_id(group("g"))
+                        .with_generation_id(joined.generation_id)
+                        .with_member_id(first.member_id.clone());
+                    client.reactor.sleep(Duration::from_millis(500)).await;
+                    let code = call(&connection, 4, &heartbeat).await.error_code;
+                    if code == 0 {
+                        return (joined.generation_id, joined.members.len());
+                    }
+                    assert_eq!(code, ErrorCode::RebalanceInProgress.code());
+                }
+            };
+            let members = (0..20).map(|_| member(client.clone()));
+            let mut joined = futures::future::join_all(members).await;
+            joined.sort_unstable();
+            let (generation, most) = joined[19];
+            assert_eq!(most, 20, "the leader knows of all");
+            assert!(joined.iter().all(|(of, _)| *of == generation), "{joined:?}");
+        });
+    }
 }

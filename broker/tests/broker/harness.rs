@@ -15,11 +15,12 @@ use millstream_client::{Connection, ConnectionConfig};
 use millstream_protocol::compression::Codec;
 use millstream_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use millstream_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use millstream_protocol::messages::metadata_request::MetadataRequestTopic;
 use millstream_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use millstream_protocol::messages::produce_response::PartitionProduceResponse;
 use millstream_protocol::messages::{
     ApiKey, CreateTopicsRequest, FetchRequest, FetchResponse, FindCoordinatorRequest,
-    ProduceRequest, TopicName,
+    MetadataRequest, MetadataResponse, ProduceRequest, TopicName,
 };
 use millstream_protocol::record_batch::{BatchBuilder, Batches};
 use millstream_protocol::{Request, StrBytes, api};
@@ -253,6 +254,22 @@ pub async fn create_topic(
         answer.topics[0].error_message
     );
     answer.topics[0].topic_id
+}
+
+/// The metadata of the topics named, or of all; versions before 4 make those that are not there.
+pub async fn metadata(
+    connection: &Connection,
+    version: i16,
+    names: Option<&[&str]>,
+) -> MetadataResponse {
+    let topics = names.map(|names| {
+        let topic = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+        names.iter().map(topic).collect()
+    });
+    let request = MetadataRequest::default()
+        .with_topics(topics)
+        .with_allow_auto_topic_creation(version < 4);
+    call(connection, version, &request).await
 }
 
 /// A batch of records with these values and no keys.

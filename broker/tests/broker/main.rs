@@ -1,9 +1,13 @@
 //! The broker's integration tests, in one binary.
 
 mod administering;
+mod administering_groups;
+mod administering_partitions;
 mod bad_input;
 mod compatibility;
 mod configuring;
+mod deleting_records;
+mod describing;
 mod groups;
 mod harness;
 mod observing;

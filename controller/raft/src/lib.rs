@@ -20,4 +20,4 @@ pub use log_codec::{
 };
 pub use log_entry::{Entry, HardState, Persist, Recovered, Snapshot};
 pub use message::Message;
-pub use node::{Output, ProposalId, ProposeError, Raft, RaftConfig, StartError};
+pub use node::{Output, ProposalId, ProposeError, Raft, RaftConfig, RaftReplica, StartError};

@@ -57,6 +57,17 @@ pub struct ProposalId {
     pub term: u64,
 }
 
+/// A node of the quorum, as its leader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RaftReplica {
+    /// The node.
+    pub node_id: NodeId,
+    /// Whether it votes.
+    pub is_voter: bool,
+    /// The last entry that it is known to have.
+    pub last_index: u64,
+}
+
 /// Why nothing was proposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
@@ -256,6 +267,22 @@ impl Raft {
     /// The index of the last entry, committed or not.
     pub fn last_index(&self) -> u64 {
         self.node.raft.raft_log.last_index()
+    }
+
+    /// The nodes of the quorum by id, if this one leads.
+    pub fn replicas(&self) -> Option<Vec<RaftReplica>> {
+        let progress = self.is_leader().then(|| self.node.raft.prs())?;
+        let voters = progress.conf().voters();
+        let mut replicas: Vec<RaftReplica> = progress
+            .iter()
+            .map(|(id, known)| RaftReplica {
+                node_id: node_of(*id),
+                is_voter: voters.contains(*id),
+                last_index: known.matched,
+            })
+            .collect();
+        replicas.sort_by_key(|replica| replica.node_id);
+        Some(replicas)
     }
 
     fn collect(&mut self) {

@@ -36,12 +36,21 @@ macro_rules! with_every_api {
             ApiVersions ApiVersionsRequest,
             CreateTopics CreateTopicsRequest,
             DeleteTopics DeleteTopicsRequest,
+            DeleteRecords DeleteRecordsRequest,
             InitProducerId InitProducerIdRequest,
             OffsetForLeaderEpoch OffsetForLeaderEpochRequest,
             DescribeConfigs DescribeConfigsRequest,
             AlterConfigs AlterConfigsRequest,
+            DescribeLogDirs DescribeLogDirsRequest,
+            CreatePartitions CreatePartitionsRequest,
+            DeleteGroups DeleteGroupsRequest,
             IncrementalAlterConfigs IncrementalAlterConfigsRequest,
+            OffsetDelete OffsetDeleteRequest,
+            DescribeQuorum DescribeQuorumRequest,
             DescribeCluster DescribeClusterRequest,
+            DescribeProducers DescribeProducersRequest,
+            ListConfigResources ListConfigResourcesRequest,
+            DescribeTopicPartitions DescribeTopicPartitionsRequest,
         ])
     };
 }

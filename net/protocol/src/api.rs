@@ -145,6 +145,12 @@ pub const APIS: &[Api] = &[
         messages::DeleteTopicsRequest::VERSIONS,
     ),
     api(
+        ApiKey::DeleteRecords,
+        0,
+        2,
+        messages::DeleteRecordsRequest::VERSIONS,
+    ),
+    api(
         ApiKey::InitProducerId,
         0,
         5,
@@ -169,16 +175,64 @@ pub const APIS: &[Api] = &[
         messages::AlterConfigsRequest::VERSIONS,
     ),
     api(
+        ApiKey::DescribeLogDirs,
+        1,
+        4,
+        messages::DescribeLogDirsRequest::VERSIONS,
+    ),
+    api(
+        ApiKey::CreatePartitions,
+        0,
+        3,
+        messages::CreatePartitionsRequest::VERSIONS,
+    ),
+    api(
+        ApiKey::DeleteGroups,
+        0,
+        2,
+        messages::DeleteGroupsRequest::VERSIONS,
+    ),
+    api(
         ApiKey::IncrementalAlterConfigs,
         0,
         1,
         messages::IncrementalAlterConfigsRequest::VERSIONS,
     ),
     api(
+        ApiKey::OffsetDelete,
+        0,
+        0,
+        messages::OffsetDeleteRequest::VERSIONS,
+    ),
+    api(
+        ApiKey::DescribeQuorum,
+        0,
+        2,
+        messages::DescribeQuorumRequest::VERSIONS,
+    ),
+    api(
         ApiKey::DescribeCluster,
         0,
         2,
         messages::DescribeClusterRequest::VERSIONS,
+    ),
+    api(
+        ApiKey::DescribeProducers,
+        0,
+        0,
+        messages::DescribeProducersRequest::VERSIONS,
+    ),
+    api(
+        ApiKey::ListConfigResources,
+        0,
+        1,
+        messages::ListConfigResourcesRequest::VERSIONS,
+    ),
+    api(
+        ApiKey::DescribeTopicPartitions,
+        0,
+        0,
+        messages::DescribeTopicPartitionsRequest::VERSIONS,
     ),
 ];
 
@@ -212,10 +266,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_names_the_first_tier_in_order() {
+    fn the_table_names_the_apis_in_order() {
         let ids: Vec<i16> = APIS.iter().map(Api::id).collect();
         let expected = [
-            0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 22, 23, 32, 44, 60,
+            0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 32, 33, 35, 37,
+            42, 44, 47, 55, 60, 61, 74, 75,
         ];
         assert_eq!(ids, expected);
         assert!(

@@ -127,7 +127,6 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("max.connection.creation.rate", Kind::Int(0, i32::MAX), Some("2147483647"), Status::Accepted, "only `max.connections` is enforced yet"),
     Key::new("max.connections.per.ip", Kind::Int(0, i32::MAX), Some("2147483647"), Status::Accepted, "only `max.connections` is enforced yet"),
     Key::new("max.connections.per.ip.overrides", Kind::Text, Some(""), Status::Accepted, "only `max.connections` is enforced yet"),
-    Key::new("max.request.partition.size.limit", Kind::Int(1, i32::MAX), Some("2000"), Status::Accepted, "it has nothing to act on here"),
     Key::new("metadata.log.dir", Kind::Text, None, Status::Accepted, "the metadata quorum of one node has no peers and its own timing"),
     Key::new("metadata.log.max.record.bytes.between.snapshots", Kind::Long(1, i64::MAX), Some("20971520"), Status::Accepted, "the metadata quorum of one node has no peers and its own timing"),
     Key::new("metadata.log.max.snapshot.interval.ms", Kind::Long(0, i64::MAX), Some("3600000"), Status::Accepted, "the metadata quorum of one node has no peers and its own timing"),

@@ -46,6 +46,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("log.segment.delete.delay.ms", Kind::Long(0, i64::MAX), Some("60000"), Status::Works, "How long the files of a segment that has gone stay, for those who still read them."),
     Key::new("max.connections", Kind::Int(0, i32::MAX), Some("2147483647"), Status::Works, "Most connections at a time."),
     Key::new("max.incremental.fetch.session.cache.slots", Kind::Int(0, i32::MAX), Some("1000"), Status::Works, "Most incremental fetch sessions kept."),
+    Key::new("max.request.partition.size.limit", Kind::Int(1, i32::MAX), Some("2000"), Status::Works, "Most partitions in one answer to DescribeTopicPartitions, whatever the client asks for."),
     Key::new("message.max.bytes", Kind::Int(0, i32::MAX), Some("1048588"), Status::Works, "Largest record batch taken, after compression."),
     Key::new("metrics.listener", Kind::Text, Some("127.0.0.1:9404"), Status::Works, "Address, as host:port, of /metrics (for Prometheus), /healthz and /readyz; empty for none. Where it is not set and the port is taken, the node starts without."),
     Key::new("min.insync.replicas", Kind::Int(1, i32::MAX), Some("1"), Status::Works, "Replicas that must keep a record of a producer with acks=all."),

@@ -94,6 +94,8 @@ enum Type {
     Array(&'static Type),
     /// Fields one after another, tagged ones at the end.
     Struct(&'static [Field]),
+    /// A byte that is 1 before the fields, or tells that they are not there.
+    Nullable(&'static [Field]),
 }
 
 const BOOL: Type = Type::Fixed(1);
@@ -130,11 +132,20 @@ pub(crate) const fn shapes(key: ApiKey) -> Option<(&'static Message, &'static Me
         ApiVersions API_VERSIONS,
         CreateTopics CREATE_TOPICS,
         DeleteTopics DELETE_TOPICS,
+        DeleteRecords DELETE_RECORDS,
         InitProducerId INIT_PRODUCER_ID,
         OffsetForLeaderEpoch OFFSET_FOR_LEADER_EPOCH,
         DescribeConfigs DESCRIBE_CONFIGS,
         AlterConfigs ALTER_CONFIGS,
+        DescribeLogDirs DESCRIBE_LOG_DIRS,
+        CreatePartitions CREATE_PARTITIONS,
+        DeleteGroups DELETE_GROUPS,
         IncrementalAlterConfigs INCREMENTAL_ALTER_CONFIGS,
+        OffsetDelete OFFSET_DELETE,
+        DescribeQuorum DESCRIBE_QUORUM,
         DescribeCluster DESCRIBE_CLUSTER,
+        DescribeProducers DESCRIBE_PRODUCERS,
+        ListConfigResources LIST_CONFIG_RESOURCES,
+        DescribeTopicPartitions DESCRIBE_TOPIC_PARTITIONS,
     }
 }

@@ -422,3 +422,119 @@ pub(super) const DESCRIBE_CLUSTER: Message = Message::new(
         field("include_fenced_brokers", BOOL).since(2),
     ],
 );
+
+pub(super) const DELETE_RECORDS: Message = Message::new(
+    2,
+    &[
+        field(
+            "topics",
+            Type::Array(&Type::Struct(&[
+                field("name", Type::String),
+                field(
+                    "partitions",
+                    Type::Array(&Type::Struct(&[
+                        field("partition_index", INT32),
+                        field("offset", INT64),
+                    ])),
+                ),
+            ])),
+        ),
+        field("timeout_ms", INT32),
+    ],
+);
+
+pub(super) const DESCRIBE_LOG_DIRS: Message = Message::new(
+    2,
+    &[field(
+        "topics",
+        Type::Array(&Type::Struct(&[
+            field("topic", Type::String),
+            field("partitions", Type::Array(&INT32)),
+        ])),
+    )],
+);
+
+pub(super) const CREATE_PARTITIONS: Message = Message::new(
+    2,
+    &[
+        field(
+            "topics",
+            Type::Array(&Type::Struct(&[
+                field("name", Type::String),
+                field("count", INT32),
+                field(
+                    "assignments",
+                    Type::Array(&Type::Struct(&[field("broker_ids", Type::Array(&INT32))])),
+                ),
+            ])),
+        ),
+        field("timeout_ms", INT32),
+        field("validate_only", BOOL),
+    ],
+);
+
+pub(super) const DELETE_GROUPS: Message =
+    Message::new(2, &[field("groups_names", Type::Array(&Type::String))]);
+
+pub(super) const OFFSET_DELETE: Message = Message::new(
+    i16::MAX,
+    &[
+        field("group_id", Type::String),
+        field(
+            "topics",
+            Type::Array(&Type::Struct(&[
+                field("name", Type::String),
+                field(
+                    "partitions",
+                    Type::Array(&Type::Struct(&[field("partition_index", INT32)])),
+                ),
+            ])),
+        ),
+    ],
+);
+
+pub(super) const DESCRIBE_QUORUM: Message = Message::new(
+    0,
+    &[field(
+        "topics",
+        Type::Array(&Type::Struct(&[
+            field("topic_name", Type::String),
+            field(
+                "partitions",
+                Type::Array(&Type::Struct(&[field("partition_index", INT32)])),
+            ),
+        ])),
+    )],
+);
+
+pub(super) const DESCRIBE_PRODUCERS: Message = Message::new(
+    0,
+    &[field(
+        "topics",
+        Type::Array(&Type::Struct(&[
+            field("name", Type::String),
+            field("partition_indexes", Type::Array(&INT32)),
+        ])),
+    )],
+);
+
+pub(super) const LIST_CONFIG_RESOURCES: Message =
+    Message::new(0, &[field("resource_types", Type::Array(&INT8)).since(1)]);
+
+pub(super) const DESCRIBE_TOPIC_PARTITIONS: Message = Message::new(
+    0,
+    &[
+        field(
+            "topics",
+            Type::Array(&Type::Struct(&[field("name", Type::String)])),
+        ),
+        field("response_partition_limit", INT32),
+        field(
+            "cursor",
+            Type::Nullable(&[
+                field("topic_name", Type::String),
+                field("partition_index", INT32),
+            ]),
+        ),
+    ],
+);

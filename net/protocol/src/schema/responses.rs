@@ -600,3 +600,241 @@ pub(super) const DESCRIBE_CLUSTER: Message = Message::new(
         field("cluster_authorized_operations", INT32),
     ],
 );
+
+pub(super) const DELETE_RECORDS: Message = Message::new(
+    2,
+    &[
+        field("throttle_time_ms", INT32),
+        field(
+            "topics",
+            Type::Array(&Type::Struct(&[
+                field("name", Type::String),
+                field(
+                    "partitions",
+                    Type::Array(&Type::Struct(&[
+                        field("partition_index", INT32),
+                        field("low_watermark", INT64),
+                        field("error_code", INT16),
+                    ])),
+                ),
+            ])),
+        ),
+    ],
+);
+
+pub(super) const DESCRIBE_LOG_DIRS: Message = Message::new(
+    2,
+    &[
+        field("throttle_time_ms", INT32),
+        field("error_code", INT16).since(3),
+        field(
+            "results",
+            Type::Array(&Type::Struct(&[
+                field("error_code", INT16),
+                field("log_dir", Type::String),
+                field(
+                    "topics",
+                    Type::Array(&Type::Struct(&[
+                        field("name", Type::String),
+                        field(
+                            "partitions",
+                            Type::Array(&Type::Struct(&[
+                                field("partition_index", INT32),
+                                field("partition_size", INT64),
+                                field("offset_lag", INT64),
+                                field("is_future_key", BOOL),
+                            ])),
+                        ),
+                    ])),
+                ),
+                field("total_bytes", INT64).since(4),
+                field("usable_bytes", INT64).since(4),
+            ])),
+        ),
+    ],
+);
+
+pub(super) const CREATE_PARTITIONS: Message = Message::new(
+    2,
+    &[
+        field("throttle_time_ms", INT32),
+        field(
+            "results",
+            Type::Array(&Type::Struct(&[
+                field("name", Type::String),
+                field("error_code", INT16),
+                field("error_message", Type::String),
+            ])),
+        ),
+    ],
+);
+
+pub(super) const DELETE_GROUPS: Message = Message::new(
+    2,
+    &[
+        field("throttle_time_ms", INT32),
+        field(
+            "results",
+            Type::Array(&Type::Struct(&[
+                field("group_id", Type::String),
+                field("error_code", INT16),
+            ])),
+        ),
+    ],
+);
+
+pub(super) const OFFSET_DELETE: Message = Message::new(
+    i16::MAX,
+    &[
+        field("error_code", INT16),
+        field("throttle_time_ms", INT32),
+        field(
+            "topics",
+            Type::Array(&Type::Struct(&[
+                field("name", Type::String),
+                field(
+                    "partitions",
+                    Type::Array(&Type::Struct(&[
+                        field("partition_index", INT32),
+                        field("error_code", INT16),
+                    ])),
+                ),
+            ])),
+        ),
+    ],
+);
+
+const QUORUM_REPLICAS: Type = Type::Array(&Type::Struct(&[
+    field("replica_id", INT32),
+    field("replica_directory_id", UUID).since(2),
+    field("log_end_offset", INT64),
+    field("last_fetch_timestamp", INT64).since(1),
+    field("last_caught_up_timestamp", INT64).since(1),
+]));
+
+pub(super) const DESCRIBE_QUORUM: Message = Message::new(
+    0,
+    &[
+        field("error_code", INT16),
+        field("error_message", Type::String).since(2),
+        field(
+            "topics",
+            Type::Array(&Type::Struct(&[
+                field("topic_name", Type::String),
+                field(
+                    "partitions",
+                    Type::Array(&Type::Struct(&[
+                        field("partition_index", INT32),
+                        field("error_code", INT16),
+                        field("error_message", Type::String).since(2),
+                        field("leader_id", INT32),
+                        field("leader_epoch", INT32),
+                        field("high_watermark", INT64),
+                        field("current_voters", QUORUM_REPLICAS),
+                        field("observers", QUORUM_REPLICAS),
+                    ])),
+                ),
+            ])),
+        ),
+        field(
+            "nodes",
+            Type::Array(&Type::Struct(&[
+                field("node_id", INT32),
+                field(
+                    "listeners",
+                    Type::Array(&Type::Struct(&[
+                        field("name", Type::String),
+                        field("host", Type::String),
+                        field("port", INT16),
+                    ])),
+                ),
+            ])),
+        )
+        .since(2),
+    ],
+);
+
+pub(super) const DESCRIBE_PRODUCERS: Message = Message::new(
+    0,
+    &[
+        field("throttle_time_ms", INT32),
+        field(
+            "topics",
+            Type::Array(&Type::Struct(&[
+                field("name", Type::String),
+                field(
+                    "partitions",
+                    Type::Array(&Type::Struct(&[
+                        field("partition_index", INT32),
+                        field("error_code", INT16),
+                        field("error_message", Type::String),
+                        field(
+                            "active_producers",
+                            Type::Array(&Type::Struct(&[
+                                field("producer_id", INT64),
+                                field("producer_epoch", INT32),
+                                field("last_sequence", INT32),
+                                field("last_timestamp", INT64),
+                                field("coordinator_epoch", INT32),
+                                field("current_txn_start_offset", INT64),
+                            ])),
+                        ),
+                    ])),
+                ),
+            ])),
+        ),
+    ],
+);
+
+pub(super) const LIST_CONFIG_RESOURCES: Message = Message::new(
+    0,
+    &[
+        field("throttle_time_ms", INT32),
+        field("error_code", INT16),
+        field(
+            "config_resources",
+            Type::Array(&Type::Struct(&[
+                field("resource_name", Type::String),
+                field("resource_type", INT8).since(1),
+            ])),
+        ),
+    ],
+);
+
+pub(super) const DESCRIBE_TOPIC_PARTITIONS: Message = Message::new(
+    0,
+    &[
+        field("throttle_time_ms", INT32),
+        field(
+            "topics",
+            Type::Array(&Type::Struct(&[
+                field("error_code", INT16),
+                field("name", Type::String),
+                field("topic_id", UUID),
+                field("is_internal", BOOL),
+                field(
+                    "partitions",
+                    Type::Array(&Type::Struct(&[
+                        field("error_code", INT16),
+                        field("partition_index", INT32),
+                        field("leader_id", INT32),
+                        field("leader_epoch", INT32),
+                        field("replica_nodes", Type::Array(&INT32)),
+                        field("isr_nodes", Type::Array(&INT32)),
+                        field("eligible_leader_replicas", Type::Array(&INT32)),
+                        field("last_known_elr", Type::Array(&INT32)),
+                        field("offline_replicas", Type::Array(&INT32)),
+                    ])),
+                ),
+                field("topic_authorized_operations", INT32),
+            ])),
+        ),
+        field(
+            "next_cursor",
+            Type::Nullable(&[
+                field("topic_name", Type::String),
+                field("partition_index", INT32),
+            ]),
+        ),
+    ],
+);

@@ -96,6 +96,13 @@ impl Writer {
                 }
             }
             Type::Struct(fields) => self.fields(fields),
+            Type::Nullable(fields) => match self.below(2) {
+                0 => self.bytes.push(0xff),
+                _ => {
+                    self.bytes.push(1);
+                    self.fields(fields);
+                }
+            },
         }
     }
 

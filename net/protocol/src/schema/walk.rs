@@ -137,6 +137,16 @@ impl Walker<'_> {
                 self.array(name, element, count)
             }
             Type::Struct(fields) => self.fields(name, fields),
+            Type::Nullable(fields) => {
+                let present = self.cursor.i8().map_err(|source| WalkError::Malformed {
+                    field: name,
+                    source,
+                })?;
+                match present {
+                    1 => self.fields(name, fields),
+                    _ => Ok(()),
+                }
+            }
         }
     }
 
