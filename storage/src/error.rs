@@ -7,6 +7,9 @@ use std::sync::Arc;
 use millstream_protocol::{Offset, ProducerId, TopicId};
 use thiserror::Error;
 
+/// The action of a flush in an error.
+const FLUSH: &str = "flush";
+
 /// A fault of the disk, or of what is on it. Clones share the cause; may go to another core.
 #[derive(Debug, Clone, Error)]
 pub enum StorageError {
@@ -70,10 +73,15 @@ impl StorageError {
         }
     }
 
-    /// Whether the disk has no room left, which may pass.
+    /// Whether the disk had no room for a write, which may be tried again. What a flush says may
+    /// not, whatever it is.
     pub fn is_full(&self) -> bool {
-        matches!(self, StorageError::Io { cause, .. }
-            if cause.kind() == io::ErrorKind::StorageFull)
+        match self {
+            StorageError::Io { action, cause, .. } => {
+                *action != FLUSH && cause.kind() == io::ErrorKind::StorageFull
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn damaged(path: &Path, position: u64, reason: &'static str) -> StorageError {
@@ -137,6 +145,9 @@ pub enum AppendError {
     /// The log is being truncated.
     #[error("the log is being truncated")]
     Truncating,
+    /// The disk is full. The log takes appends again when what it has could be written.
+    #[error("the disk is full: {0}")]
+    DiskFull(StorageError),
     /// The log is offline, for this reason.
     #[error("the log is offline: {0}")]
     Offline(StorageError),

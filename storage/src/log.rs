@@ -111,6 +111,8 @@ pub(crate) struct LogState {
     pub touched: bool,
     pub writer: WriterState,
     pub offline: Option<StorageError>,
+    /// Why the writer cannot go on for now.
+    pub full: Option<StorageError>,
     pub closed: bool,
     /// Raised when what readers found may no longer hold.
     pub generation: u64,
@@ -126,6 +128,8 @@ pub(crate) struct WriterState {
     pub file: Option<WriteFile>,
     /// All below is to be flushed, whatever the durability.
     pub flush_target: i64,
+    /// How often a write found no room.
+    pub refusals: u64,
     /// Fired when the writer stops.
     pub stopped: Notify,
 }
@@ -188,6 +192,12 @@ impl Log {
     /// Why the log is offline. It takes nothing more; what is durable may still be read.
     pub fn offline(&self) -> Option<StorageError> {
         self.state.borrow().offline.clone()
+    }
+
+    /// Why the log takes no appends for now: the disk is full. It is read as ever, and goes on by
+    /// itself when there is room.
+    pub fn disk_full(&self) -> Option<StorageError> {
+        self.state.borrow().full.clone()
     }
 
     /// The base offsets of the segments, oldest first.
@@ -312,6 +322,9 @@ impl Log {
     fn refuse_if_unusable(&self) -> Result<(), AppendError> {
         if let Some(error) = self.unusable() {
             return Err(AppendError::Offline(error));
+        }
+        if let Some(error) = self.disk_full() {
+            return Err(AppendError::DiskFull(error));
         }
         if self.files.is_truncating() {
             return Err(AppendError::Truncating);

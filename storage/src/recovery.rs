@@ -596,6 +596,7 @@ impl LogState {
             touched: false,
             writer: WriterState::default(),
             offline: None,
+            full: None,
             closed: false,
             generation: 0,
             hints: ReadHints::default(),

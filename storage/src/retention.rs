@@ -45,9 +45,9 @@ impl Log {
             state.raise_log_start(offset.0);
             (state.published_log_start, state.log_start_offset)
         };
-        self.wake_writer();
         if published < log_start {
             self.store.write_checkpoint_file().await?;
+            self.cut_epochs();
         }
         Ok(self.log_start_offset())
     }
@@ -61,8 +61,9 @@ impl Log {
         let Some(kept) = self.first_kept(now_ms).await? else {
             return Ok(0);
         };
-        if kept > self.state.borrow().active().base_offset && !self.roll_at(kept).await {
-            return Ok(0);
+        let active = self.state.borrow().active().base_offset;
+        if kept > active && !self.roll_at(kept).await {
+            return self.remove_segments_before(active).await;
         }
         self.remove_segments_before(kept).await
     }
@@ -121,7 +122,8 @@ impl Log {
         {
             let mut state = self.state.borrow_mut();
             let now_ms = self.store.reactor.wall_clock_ms();
-            if state.log_end_offset != end || state.active().size == 0 {
+            let busy = state.full.is_some() || self.files.is_truncating();
+            if busy || state.log_end_offset != end || state.active().size == 0 {
                 return false;
             }
             let jitter_ms = self.store.jitter_ms(&state.config);
@@ -130,7 +132,7 @@ impl Log {
         self.note_change();
         loop {
             let progress = self.progress.notified();
-            if self.unusable().is_some() {
+            if self.unusable().is_some() || self.disk_full().is_some() {
                 return false;
             }
             if self.state.borrow().flushed.segment >= end {
@@ -144,6 +146,9 @@ impl Log {
     async fn remove_segments_before(self: &Rc<Self>, kept: i64) -> Result<usize, StorageError> {
         let recovers_above = {
             let mut state = self.state.borrow_mut();
+            if state.segments[0].base_offset >= kept {
+                return Ok(0);
+            }
             state.raise_log_start(kept);
             let checkpoint = &state.checkpoint;
             checkpoint
@@ -151,7 +156,6 @@ impl Log {
                 .map_or(checkpoint.recovery_point.0, |place| place.segment)
                 >= kept
         };
-        self.wake_writer();
         if !recovers_above {
             unless_full(self.checkpoint().await.map(|_| ()))?;
         }
@@ -163,11 +167,25 @@ impl Log {
         }
         let removed = self.forget_front(kept);
         let result = self.retire_files(&removed).await;
+        self.cut_epochs();
         if let Err(error) = &result {
             // The files are no longer what the log's state says.
             self.go_offline(error.clone());
         }
         result.map(|()| removed.len())
+    }
+
+    /// Forgets the epochs before the log's first offset, now that it is durable: one that a crash
+    /// takes back needs them.
+    fn cut_epochs(self: &Rc<Self>) {
+        {
+            let mut state = self.state.borrow_mut();
+            let first = state.segments[0].base_offset;
+            let start = state.published_log_start.max(first);
+            let cut = state.epochs.truncate_from_start(Offset(start));
+            state.epochs_dirty |= cut;
+        }
+        self.wake_writer();
     }
 
     /// Takes the segments before `kept` out of the state, as far as their files are closed.
@@ -288,13 +306,9 @@ struct Candidate {
 }
 
 impl LogState {
-    /// Raises the first offset of the log, and what is known of the epochs before it goes.
-    pub(crate) fn raise_log_start(&mut self, offset: i64) {
-        if offset <= self.log_start_offset {
-            return;
-        }
-        self.log_start_offset = offset;
-        self.epochs_dirty |= self.epochs.truncate_from_start(Offset(offset));
+    /// Raises the first offset of the log.
+    fn raise_log_start(&mut self, offset: i64) {
+        self.log_start_offset = self.log_start_offset.max(offset);
     }
 
     /// The oldest segments whose records consumers may have seen. The last segment is among them

@@ -126,9 +126,13 @@ impl ShardStore {
             if log.state.borrow().closed {
                 continue;
             }
-            if let Err(error) = result {
-                log.go_offline(error.clone());
-            } else if log.state.borrow().dirty {
+            match result {
+                // The one before still holds; the next comes when there is room.
+                Err(error) if error.is_full() => (),
+                Err(error) => log.go_offline(error.clone()),
+                Ok(_) => (),
+            }
+            if log.state.borrow().dirty {
                 self.dirty.borrow_mut().push(Rc::downgrade(log));
             }
         }
@@ -407,8 +411,11 @@ impl ShardStore {
                 continue;
             }
             log.is_awake.set(false);
-            if let Err(error) = log.rest().await {
-                log.go_offline(error);
+            match log.rest().await {
+                // It holds its files and rests when it has been appended to again.
+                Err(error) if error.is_full() => (),
+                Err(error) => log.go_offline(error),
+                Ok(()) => (),
             }
         }
     }

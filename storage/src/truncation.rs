@@ -76,6 +76,13 @@ impl Log {
     {
         self.files.set_truncating(true);
         let flushed = self.flush().await;
+        if let Err(error) = &flushed
+            && error.is_full()
+        {
+            // Nothing has changed: it may be tried again.
+            self.files.set_truncating(false);
+            return Err(error.clone());
+        }
         self.hold_writer().await;
         let result = match flushed {
             Err(error) => Err(error),
@@ -346,6 +353,7 @@ impl Log {
         {
             let mut state = self.state.borrow_mut();
             state.log_end_offset = end.offset;
+            state.log_start_offset = state.log_start_offset.min(end.offset);
             state.high_watermark = state.high_watermark.min(end.offset);
             state.written = end;
             state.flushed = end;

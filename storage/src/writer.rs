@@ -10,9 +10,12 @@
 //! the durability: recovery tells a torn end from damage by it.
 //!
 //! A failed write or flush is never repeated, because nobody can know what is on the disk then:
-//! the log goes offline.
+//! the log goes offline. One failure is no more than a pause: a write for which the disk has no
+//! room. The bytes are still in memory, the same ones go to the same place when it is tried again,
+//! and nothing of them was flushed or acknowledged.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_reactor::{BLOCK_SIZE, BlockRange, File, OpenOptions, TaskQueue};
@@ -28,6 +31,9 @@ use crate::tail::{FirstBlock, Point};
 const MAX_WRITE_BYTES: u64 = 4 << 20;
 /// Bytes written that no flush has covered, at most (or one write).
 pub(crate) const MAX_UNFLUSHED_BYTES: u64 = 8 << 20;
+
+/// How long a writer that found the disk full waits before it tries again.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 
 const BLOCK: u64 = BLOCK_SIZE as u64;
 
@@ -84,7 +90,9 @@ impl Log {
         self.flush_to(target).await
     }
 
+    /// Fails on a full disk after a try that began later than this.
     pub(crate) async fn flush_to(self: &Rc<Self>, target: i64) -> Result<(), StorageError> {
+        let refusals = self.state.borrow().writer.refusals;
         loop {
             let progress = self.progress.notified();
             {
@@ -100,6 +108,11 @@ impl Log {
                     return Err(StorageError::Closed {
                         path: self.dir.borrow().to_path_buf(),
                     });
+                }
+                if let Some(error) = &state.full
+                    && state.writer.refusals > refusals
+                {
+                    return Err(error.clone());
                 }
                 state.writer.flush_target = state.writer.flush_target.max(target);
             }
@@ -156,16 +169,55 @@ impl Log {
                     }
                 }
             };
-            if let Err(error) = self.execute(work).await {
-                self.go_offline(error);
+            let caught_up = matches!(work, Work::Write { .. } | Work::Seal(_));
+            match self.execute(work).await {
+                Ok(()) if caught_up => self.note_room(),
+                Ok(()) => (),
+                Err(error) if error.is_full() => {
+                    self.note_full(error);
+                    self.store.reactor.sleep(FULL_DISK_PAUSE).await;
+                }
+                Err(error) => self.go_offline(error),
             }
+        }
+    }
+
+    fn note_full(&self, error: StorageError) {
+        let mut state = self.state.borrow_mut();
+        state.writer.refusals += 1;
+        if state.full.is_none() {
+            tracing::error!(
+                topic = self.name.0,
+                partition = self.name.1.0,
+                durable = state.durable_offset(),
+                end = state.log_end_offset,
+                "the log takes nothing until there is room: {error}"
+            );
+            state.full = Some(error);
+        }
+        drop(state);
+        self.progress.notify_waiters();
+        self.store.room.notify_waiters();
+    }
+
+    fn note_room(&self) {
+        if self.state.borrow_mut().full.take().is_some() {
+            let (topic, partition) = &self.name;
+            tracing::info!(topic, partition = partition.0, "there is room again");
+            self.progress.notify_waiters();
         }
     }
 
     async fn execute(self: &Rc<Self>, work: Work) -> Result<(), StorageError> {
         match work {
             Work::Flush(point) => self.flush_written(point).await,
-            Work::Epochs(text) => self.write_epochs(text).await,
+            Work::Epochs(text) => {
+                let result = self.write_epochs(text).await;
+                if result.is_err() {
+                    self.state.borrow_mut().epochs_dirty = true;
+                }
+                result
+            }
             Work::ReadPrefix {
                 segment,
                 file_position,
@@ -286,7 +338,7 @@ impl Log {
     async fn seal(self: &Rc<Self>, base_offset: i64) -> Result<(), StorageError> {
         let _files = self.files.lock().await;
         let (end, next, snapshot) = {
-            let mut state = self.state.borrow_mut();
+            let state = self.state.borrow();
             let index = state
                 .segment_index(base_offset)
                 .expect("a segment being written is not removed");
@@ -296,7 +348,7 @@ impl Log {
                 ..state.written
             };
             assert_eq!(end.position, state.segments[index].size, "all is written");
-            (end, next, state.segments[index].end_snapshot.take())
+            (end, next, state.segments[index].end_snapshot.clone())
         };
         self.trim_and_flush(end).await?;
         self.write_indexes(base_offset, u64::MAX).await?;
@@ -307,6 +359,9 @@ impl Log {
         let file = self.create_segment_files(next).await?;
         {
             let mut state = self.state.borrow_mut();
+            if let Some(index) = state.segment_index(base_offset) {
+                state.segments[index].end_snapshot = None;
+            }
             let start = Point {
                 segment: next,
                 position: 0,

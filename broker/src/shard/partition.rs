@@ -419,6 +419,9 @@ impl Partition {
         let leader_kept = self.log.written_offset().max(kept);
         self.leader.borrow_mut().local_progress(kept, leader_kept);
         self.drain_outputs();
+        if self.log.disk_full().is_some() {
+            self.fail_waits();
+        }
     }
 
     fn go_offline(&self, cause: &StorageError) {
@@ -426,10 +429,17 @@ impl Partition {
             return;
         }
         error!(topic = %self.topic, partition = %self.id.partition, %cause, "the partition is offline");
+        self.fail_waits();
+        self.wake_watchers();
+    }
+
+    /// Tells producers that nobody knows when, or whether, their batches will be kept. On a full
+    /// disk they are written later all the same, as after a time-out; an idempotent producer that
+    /// tries again then finds them there.
+    fn fail_waits(&self) {
         for (_, (result, _)) in self.waits.borrow_mut().drain() {
             let _ = result.send(Err(ErrorCode::KafkaStorageError.into()));
         }
-        self.wake_watchers();
     }
 
     fn drain_outputs(&self) {
@@ -513,7 +523,7 @@ fn append_failure(refused: &AppendError) -> ProduceFailure {
         AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
         AppendError::OffsetMismatch { .. } => ErrorCode::UnknownServerError,
         AppendError::Malformed { .. } => ErrorCode::CorruptMessage,
-        AppendError::Offline(_) => ErrorCode::KafkaStorageError,
+        AppendError::DiskFull(_) | AppendError::Offline(_) => ErrorCode::KafkaStorageError,
         AppendError::NoRoom | AppendError::Truncating => ErrorCode::RequestTimedOut,
     };
     ProduceFailure {

@@ -31,6 +31,10 @@ struct Witness {
     flushed: i64,
     /// A truncation was under way: the log may end anywhere from here on.
     truncating_to: Option<i64>,
+    /// Records below were deleted, and that was answered.
+    start: i64,
+    /// Records below may have been deleted.
+    deleting_to: i64,
     failed: Option<String>,
 }
 
@@ -86,6 +90,7 @@ async fn life(node: Node, reactor: Reactor, case: Case, witness: Rc<RefCell<Witn
             3 | 4 if step > 2 && case.seed.is_multiple_of(3) => {
                 truncate(&opened, &witness, &mut random).await
             }
+            5 => delete(&opened, &witness, &mut random).await,
             2 => reactor.sleep(Duration::from_millis(random.below(30))).await,
             _ => append_some(&opened, &witness, &mut random, epoch),
         }
@@ -125,14 +130,15 @@ fn watch(reactor: &Reactor, opened: &Opened, witness: &Rc<RefCell<Witness>>) {
 fn check_device(node: &Node, opened: &Opened, model: &Model) {
     let written = opened.log.written_offset().0;
     let flushed = opened.log.flushed_offset().0;
+    let bases: Vec<i64> = opened.log.segment_base_offsets();
+    let first = bases[0];
     let bytes = |below: i64| -> Vec<u8> {
         let batches = model
             .batches
             .iter()
-            .filter(|batch| batch.next_offset <= below);
+            .filter(|batch| batch.base_offset >= first && batch.next_offset <= below);
         batches.flat_map(|batch| batch.bytes.clone()).collect()
     };
-    let bases: Vec<i64> = opened.log.segment_base_offsets();
     let files = |read: &dyn Fn(&str) -> Option<Vec<u8>>, below: i64| -> Vec<u8> {
         let mut all = Vec::new();
         for (index, base) in bases
@@ -202,10 +208,56 @@ fn append_some(opened: &Opened, witness: &RefCell<Witness>, random: &mut Random,
     }
 }
 
+/// Deletes records as a client asks, or as the settings do.
+async fn delete(opened: &Opened, witness: &RefCell<Witness>, random: &mut Random) {
+    note_progress(opened, witness);
+    let log = &opened.log;
+    let (start, seen) = (log.log_start_offset().0, log.durable_offset().0);
+    let seen = seen.min(log.flushed_offset().0);
+    log.set_high_watermark(Offset(seen));
+    if seen <= start {
+        return;
+    }
+    let target = start + random.below((seen - start) as u64 / 2 + 1) as i64;
+    {
+        let mut witness = witness.borrow_mut();
+        witness.deleting_to = witness.deleting_to.max(target);
+    }
+    if random.below(4) > 0 {
+        let deleted = log.delete_records(Offset(target)).await.expect("deleted");
+        assert_eq!(deleted.0, target.max(start));
+        witness.borrow_mut().start = deleted.0;
+    }
+    let bytes = log.size() as i64;
+    let config = log.config();
+    if random.below(2) == 0 {
+        witness.borrow_mut().deleting_to = seen;
+        log.set_config(LogConfig {
+            retention_bytes: random.below(bytes as u64 + 1) as i64,
+            ..config.clone()
+        });
+        let removed = log.apply_retention(1_000).await.expect("removed");
+        log.set_config(config);
+        let start = log.log_start_offset().0;
+        let mut witness = witness.borrow_mut();
+        witness.deleting_to = start.max(target);
+        if removed > 0 {
+            witness.start = start;
+        }
+    }
+}
+
 async fn truncate(opened: &Opened, witness: &RefCell<Witness>, random: &mut Random) {
     note_progress(opened, witness);
     let end = opened.log.log_end_offset().0;
-    let target = end - random.below(end as u64 / 3 + 1) as i64;
+    // What consumers have seen is never truncated.
+    let least = {
+        let witness = witness.borrow();
+        let mut batches = witness.model.batches.iter();
+        let seen = batches.find(|batch| batch.next_offset >= witness.deleting_to);
+        seen.map_or(0, |batch| batch.next_offset)
+    };
+    let target = (end - random.below(end as u64 / 3 + 1) as i64).max(least);
     witness.borrow_mut().truncating_to = Some(target);
     if let Ok(end) = opened.log.truncate_to(Offset(target)).await {
         let mut witness = witness.borrow_mut();
@@ -234,14 +286,25 @@ async fn verify(reactor: &Reactor, opened: &Opened, case: Case, witness: &RefCel
         assert_eq!(witness.model.end(), end, "the log ends between two batches");
     }
     let expected = witness.borrow().model.clone();
-    assert_eq!(follow(reactor, log, 0, 2_000).await, expected.bytes());
-    verify_state(opened, &expected);
+    let start = log.log_start_offset().0;
+    {
+        let witness = witness.borrow();
+        assert!(
+            start >= witness.start,
+            "starts at {start}, not {}",
+            witness.start
+        );
+        assert!(start <= witness.deleting_to, "starts at {start}");
+    }
+    let bytes = follow(reactor, log, start, 2_000).await;
+    assert_eq!(bytes, expected.bytes_from(start));
+    verify_state(opened, &expected, start);
     note_progress(opened, witness);
 }
 
 /// Producers, all their batches that can be told again among them, and epochs are what the batches
 /// say.
-fn verify_state(opened: &Opened, expected: &Model) {
+fn verify_state(opened: &Opened, expected: &Model, start: i64) {
     /// Last sequence and last offset of each batch, oldest first.
     type Remembered = BTreeMap<i64, Vec<(i32, i64)>>;
 
@@ -259,6 +322,12 @@ fn verify_state(opened: &Opened, expected: &Model) {
             epochs.push((epoch, batch.base_offset));
         }
     }
+    // The epoch that covers the first offset begins there.
+    let covering = epochs.partition_point(|epoch| epoch.1 <= start);
+    epochs.drain(..covering.saturating_sub(1));
+    if let Some(first) = epochs.first_mut() {
+        first.1 = first.1.max(start);
+    }
     let found: Remembered = opened.log.with_producer_states(|states| {
         let batches = states.iter().map(|(id, state)| {
             let batches = state.batches.iter();
@@ -270,6 +339,10 @@ fn verify_state(opened: &Opened, expected: &Model) {
         batches.collect()
     });
     assert_eq!(found, producers);
+    if start == expected.end() {
+        // Whether an epoch without records is still known does not matter.
+        return;
+    }
     let found: Vec<(i32, i64)> = opened
         .log
         .leader_epochs()

@@ -1,5 +1,5 @@
-//! A disk that refuses: full, or failing at a write, a flush, a read, a change of a folder. The
-//! log goes offline with an error that names file and cause, answers no append as kept that is
+//! A disk that refuses: failing at a write, a flush, a read, a change of a folder, or full. The
+//! log goes offline (or, on a full disk, waits for room) with an error that names file and cause, answers no append as kept that is
 //! not, and gives everything that was acknowledged when it is opened again.
 
 use millstream_protocol::{LeaderEpoch, Offset};
@@ -47,11 +47,11 @@ async fn work(reactor: Reactor, durability: Durability) -> Result<Ended, Storage
                 assert_eq!(base.0, model.end());
                 model.add(base, stamped(&bytes, base.0, 0));
             }
-            Err(AppendError::Offline(_)) => break,
+            Err(AppendError::Offline(_) | AppendError::DiskFull(_)) => break,
             Err(error) => panic!("{error}"),
         }
-        if index % 3 == 0 && log.durable_offset() < log.log_end_offset() && log.offline().is_none()
-        {
+        let refuses = log.offline().or(log.disk_full()).is_some();
+        if index % 3 == 0 && log.durable_offset() < log.log_end_offset() && !refuses {
             // Somebody who waits is told, one way or the other.
             progress.await;
         }
@@ -68,14 +68,14 @@ async fn work(reactor: Reactor, durability: Durability) -> Result<Ended, Storage
     }
     let all = log.flush().await;
     let flushed = log.flushed_offset().0;
-    assert!(all.is_ok() || log.offline().is_some());
+    assert!(all.is_ok() || log.offline().or(log.disk_full()).is_some());
     if let Some(error) = log.offline() {
         check_offline(&reactor, &opened, &model, truncating_to, &error).await;
-    } else {
+    } else if log.disk_full().is_none() {
         assert_eq!(flushed, model.end());
     }
     let offline = log.offline();
-    let was_online = offline.is_none();
+    let was_online = offline.is_none() && log.disk_full().is_none();
     let closed = opened.store.close().await;
     assert!(was_online || !closed.clean, "not clean: {offline:?}");
     Ok(Ended {
@@ -241,7 +241,7 @@ fn a_read_that_fails_fails_alone() {
 }
 
 #[test]
-fn a_full_disk_takes_the_log_offline_until_it_is_opened_again() {
+fn what_a_full_disk_kept_is_there_when_the_log_is_opened_again() {
     for capacity in (20_000..160_000).step_by(7_000) {
         let (_simulation, node) = simulation(capacity);
         node.set_disk_capacity(Some(capacity));
@@ -266,7 +266,7 @@ fn a_full_disk_takes_the_log_offline_until_it_is_opened_again() {
                         let base = appended.base_offset;
                         model.add(base, stamped(&bytes, base.0, 0));
                     }
-                    Err(AppendError::Offline(error)) => {
+                    Err(AppendError::DiskFull(error)) => {
                         let message = error.to_string();
                         assert!(message.contains("No space left"), "{message}");
                         break;
@@ -288,9 +288,119 @@ fn a_full_disk_takes_the_log_offline_until_it_is_opened_again() {
                 model,
             }
         });
-        assert!(ended.offline.is_some());
+        assert!(ended.offline.is_none());
         reopen(&node, &ended, Durability::Fsync);
     }
+}
+
+#[test]
+fn a_log_goes_on_by_itself_when_a_full_disk_has_room_again() {
+    for capacity in (30_000..90_000).step_by(6_000) {
+        let (_simulation, node) = simulation(capacity);
+        node.set_disk_capacity(Some(capacity));
+        let disk = node.clone();
+        let ended = run(&node, |reactor| async move {
+            let config = config(Durability::Fsync);
+            let opened = open(&reactor, small_store(), config).await;
+            let opened = opened.expect("opens");
+            let log = &opened.log;
+            let mut model = Model::default();
+            let mut sequence = 0;
+            let refused = loop {
+                let progress = log.progress().notified();
+                let bytes = produced(2, 200, (3, 0, sequence));
+                match log.append(&bytes, LeaderEpoch(0), AppendOrigin::Client, 1_000) {
+                    Ok(appended) => {
+                        let base = appended.base_offset;
+                        model.add(base, stamped(&bytes, base.0, 0));
+                        sequence += 2;
+                    }
+                    Err(AppendError::DiskFull(_)) => break bytes,
+                    Err(AppendError::NoRoom) => (),
+                    Err(error) => panic!("{error}"),
+                }
+                progress.await;
+            };
+            let kept = log.flushed_offset();
+            assert!(kept < log.log_end_offset(), "the last one is not kept");
+            assert!(log.flush().await.is_err(), "there is still no room");
+            // Reads go on, also while checkpoints find no room.
+            opened.store.checkpoint().await.ok();
+            let plan = log.read(Offset(0), usize::MAX >> 1, kept, true).await;
+            let bytes = plan.expect("readable").load_contiguous(&reactor).await;
+            let expected: Vec<u8> = model
+                .batches
+                .iter()
+                .filter(|batch| batch.next_offset <= kept.0)
+                .flat_map(|batch| batch.bytes.clone())
+                .collect();
+            assert_eq!(bytes.expect("readable"), expected);
+            disk.set_disk_capacity(None);
+            log.flush().await.expect("there is room");
+            while log.disk_full().is_some() {
+                log.progress().notified().await;
+            }
+            assert!(log.offline().is_none());
+            append(log, &mut model, 0, &refused);
+            log.flush().await.expect("flushed");
+            assert_eq!(follow(&reactor, log, 0, 1_000).await, model.bytes());
+            Ended {
+                flushed: model.end(),
+                offline: None,
+                model,
+            }
+        });
+        reopen(&node, &ended, Durability::Fsync);
+    }
+}
+
+#[test]
+fn a_full_disk_gets_room_from_retention() {
+    let (_simulation, node) = simulation(4);
+    let disk = node.clone();
+    let end = run(&node, |reactor| async move {
+        let config = LogConfig {
+            retention_bytes: 20_000,
+            file_delete_delay: std::time::Duration::ZERO,
+            ..config(Durability::Fsync)
+        };
+        let opened = open(&reactor, small_store(), config).await;
+        let log = opened.expect("opens").log;
+        // Four segments and their small files, each in whole blocks, are half of it.
+        disk.set_disk_capacity(Some(160_000));
+        let mut end = 0;
+        loop {
+            let progress = log.progress().notified();
+            let bytes = batch(2, 200, 1);
+            match log.append(&bytes, LeaderEpoch(0), AppendOrigin::Client, 1_000) {
+                Ok(appended) => end = appended.last_offset.0 + 1,
+                Err(AppendError::DiskFull(_)) => break,
+                Err(AppendError::NoRoom) => (),
+                Err(error) => panic!("{error}"),
+            }
+            progress.await;
+        }
+        // What waits in memory may fill the disk again.
+        for _ in 0..20 {
+            log.set_high_watermark(log.flushed_offset());
+            log.apply_retention(1_000).await.expect("removed");
+            if log.flush().await.is_ok() {
+                break;
+            }
+        }
+        assert_eq!(log.flushed_offset(), Offset(end));
+        assert!(log.log_start_offset().0 > 0);
+        end
+    });
+    node.set_disk_capacity(None);
+    node.crash(CrashOptions::keep(KeepUnsynced::None));
+    run(&node, move |reactor| async move {
+        let opened = open(&reactor, small_store(), config(Durability::Fsync)).await;
+        let log = opened.expect("opens").log;
+        assert!(log.log_start_offset().0 > 0);
+        assert_eq!(log.log_end_offset(), Offset(end));
+        follow(&reactor, &log, log.log_start_offset().0, 1_000).await;
+    });
 }
 
 #[test]
