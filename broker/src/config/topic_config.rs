@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use millstream_protocol::compression::Codec;
+use millstream_protocol::recompression::Recompression;
 use millstream_protocol::record_batch::TimestampType;
 use millstream_storage::{CleanupPolicy, Durability, LogConfig};
 
@@ -21,6 +23,8 @@ pub struct TopicConfig {
     pub timestamp_before_max_ms: i64,
     /// How far a timestamp may lie in the future.
     pub timestamp_after_max_ms: i64,
+    /// How batches are compressed; `None` where that is the producer's choice.
+    pub recompression: Option<Recompression>,
     /// Replicas that must keep a record with acks=all.
     pub min_insync_replicas: i32,
     /// What the log needs to know.
@@ -65,6 +69,7 @@ impl TopicConfig {
             },
             timestamp_before_max_ms: long("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: long("message.timestamp.after.max.ms"),
+            recompression: recompression(&text),
             min_insync_replicas: int("min.insync.replicas"),
             log: LogConfig {
                 segment_bytes: unsigned("segment.bytes"),
@@ -82,6 +87,22 @@ impl TopicConfig {
             },
         }
     }
+}
+
+fn recompression(text: &impl Fn(&str) -> String) -> Option<Recompression> {
+    let level = |name: &str, default: i32| {
+        let level = text(name).trim().parse().ok();
+        level.filter(|level| *level != default)
+    };
+    let (codec, level) = match text("compression.type").to_ascii_lowercase().as_str() {
+        "uncompressed" => (Codec::None, None),
+        "gzip" => (Codec::Gzip, level("compression.gzip.level", -1)),
+        "snappy" => (Codec::Snappy, None),
+        "lz4" => (Codec::Lz4, None),
+        "zstd" => (Codec::Zstd, level("compression.zstd.level", 3)),
+        _ => return None,
+    };
+    Some(Recompression { codec, level })
 }
 
 /// Whether a topic may have this value of its own; the error is Kafka's message for

@@ -19,7 +19,9 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use millstream_metadata::{Image, Topic};
 use millstream_net::Reply;
-use millstream_protocol::batch_validation::{self, InvalidBatch, ValidationSettings};
+use millstream_protocol::batch_validation::{
+    self, InvalidBatch, ValidatedBatch, ValidationSettings,
+};
 use millstream_protocol::frame::decode_request;
 use millstream_protocol::messages::produce_request::TopicProduceData;
 use millstream_protocol::messages::produce_response::{
@@ -27,6 +29,7 @@ use millstream_protocol::messages::produce_response::{
     TopicProduceResponse,
 };
 use millstream_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse};
+use millstream_protocol::recompression::Recompression;
 use millstream_protocol::record_batch::BatchHeader;
 use millstream_protocol::{ErrorCode, PartitionIndex, TopicId, TopicPartition};
 use millstream_replication::Acks;
@@ -128,7 +131,8 @@ fn check(
         return Err(ErrorCode::UnknownTopicOrPartition.into());
     }
     let now_ms = shard.reactor().wall_clock_ms();
-    let settings = settings(&shard.topic_config(topic));
+    let config = shard.topic_config(topic);
+    let settings = settings(&config);
     let records = records.unwrap_or_default();
     let validated = shard
         .with_decompressor(|decompressor| {
@@ -142,13 +146,18 @@ fn check(
             records: Vec::new(),
         });
     }
-    let batch = if validated.header_changed {
-        let mut changed = BytesMut::with_capacity(records.len());
-        changed.extend_from_slice(&validated.header.to_bytes());
-        changed.extend_from_slice(&records[BatchHeader::SIZE..]);
-        changed.freeze()
-    } else {
-        records
+    let recompression = config
+        .recompression
+        .filter(|recompression| recompression.codec != validated.codec);
+    let batch = match recompression {
+        Some(recompression) => recompress(shard, recompression, &records, &validated, &settings)?,
+        None if validated.header_changed => {
+            let mut changed = BytesMut::with_capacity(records.len());
+            changed.extend_from_slice(&validated.header.to_bytes());
+            changed.extend_from_slice(&records[BatchHeader::SIZE..]);
+            changed.freeze()
+        }
+        None => records,
     };
     Ok((
         TopicPartition {
@@ -157,6 +166,28 @@ fn check(
         },
         batch,
     ))
+}
+
+/// The batch in the topic's own codec.
+fn recompress(
+    shard: &Shard,
+    recompression: Recompression,
+    records: &[u8],
+    validated: &ValidatedBatch,
+    settings: &ValidationSettings,
+) -> Result<Bytes, ProduceFailure> {
+    let limit = settings.decompressed_max_bytes;
+    let batch = shard
+        .with_decompressor(|decompressor| {
+            recompression.apply(records, &validated.header, limit, decompressor)
+        })
+        .map_err(|error| ProduceFailure {
+            error: ErrorCode::UnknownServerError,
+            message: Some(error.to_string()),
+            records: Vec::new(),
+        })?;
+    batch_validation::check_size(batch.len(), settings).map_err(failure)?;
+    Ok(batch)
 }
 
 fn settings(config: &TopicConfig) -> ValidationSettings {

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use millstream_client::{ClientError, Connection};
+use millstream_protocol::compression::Codec;
 use millstream_protocol::messages::{ApiKey, InitProducerIdRequest, TransactionalId};
 use millstream_protocol::record_batch::{BatchBuilder, BatchHeader};
 use millstream_protocol::{ErrorCode, ProducerId};
@@ -406,5 +407,48 @@ fn partitions_of_one_request_succeed_and_fail_each_for_itself() {
             .flat_map(|topic| topic.partition_responses.iter().map(|p| p.error_code))
             .collect();
         assert_eq!(codes, [0, ErrorCode::CorruptMessage.code()]);
+    });
+}
+
+#[test]
+fn a_topic_with_a_codec_of_its_own_compresses_anew() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        let sent = vec!["the same again"; 100];
+        for (codec, name) in [
+            (Codec::None, "uncompressed"),
+            (Codec::Gzip, "gzip"),
+            (Codec::Snappy, "snappy"),
+            (Codec::Lz4, "lz4"),
+            (Codec::Zstd, "zstd"),
+        ] {
+            create_topic(&connection, name, 1, &[("compression.type", name)]).await;
+            let kept = produce(&connection, name, 0, batch(&sent)).await;
+            assert_eq!(kept.error_code, 0, "{name}");
+            let answer = call(&connection, 12, &fetch_request(name, 0, 0)).await;
+            let stored = answer.responses[0].partitions[0].records.clone();
+            let header = BatchHeader::parse(&stored.expect("records")).expect("a batch");
+            assert_eq!(header.attributes.codec(), Ok(codec));
+            let read: Vec<String> = values(&answer)
+                .into_iter()
+                .map(|(_, value)| value)
+                .collect();
+            assert_eq!(read, sent);
+        }
+        // What counts is also the size of what is stored.
+        let small = [
+            ("compression.type", "uncompressed"),
+            ("max.message.bytes", "1000"),
+        ];
+        create_topic(&connection, "small", 1, &small).await;
+        let mut packed = BatchBuilder::new(Codec::Zstd);
+        for value in &sent {
+            packed.push(NOW_MS, None, Some(value.as_bytes()), &[]);
+        }
+        let packed = packed.build().expect("packed");
+        assert!(packed.len() < 1000);
+        let kept = produce(&connection, "small", 0, packed).await;
+        assert_eq!(kept.error_code, ErrorCode::MessageTooLarge.code());
     });
 }

@@ -217,7 +217,8 @@ fn single_batch(records: &[u8], produce_version: i16) -> Result<BatchView<'_>, I
     Ok(batch)
 }
 
-fn check_size(size: usize, settings: &ValidationSettings) -> Result<(), InvalidBatch> {
+/// Checks the size of a batch: as it was sent, and again if it is stored in another.
+pub fn check_size(size: usize, settings: &ValidationSettings) -> Result<(), InvalidBatch> {
     let (code, limit, name) = if size > settings.max_message_bytes {
         (
             ErrorCode::MessageTooLarge,

@@ -11,6 +11,7 @@ pub mod frame;
 pub mod group_records;
 mod ids;
 pub mod partitioning;
+pub mod recompression;
 pub mod record_batch;
 pub mod schema;
 pub mod software_name;

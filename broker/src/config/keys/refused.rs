@@ -8,7 +8,6 @@ use super::{Key, Kind, Status};
 pub(super) const KEYS: &[Key] = &[
     Key::new("alter.config.policy.class.name", Kind::Class, None, Status::Refused, "policies are Java classes"),
     Key::new("authorizer.class.name", Kind::Text, Some(""), Status::Refused, "ACLs are not there yet"),
-    Key::new("compression.type", Kind::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), Some("producer"), Status::Refused, "the broker does not recompress yet"),
     Key::new("config.providers", Kind::List, Some(""), Status::Refused, "configuration providers are Java classes"),
     Key::new("cordoned.log.dirs", Kind::List, Some(""), Status::Refused, "one folder of data cannot be cordoned"),
     Key::new("create.topic.policy.class.name", Kind::Class, None, Status::Refused, "policies are Java classes"),

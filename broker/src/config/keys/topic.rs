@@ -7,10 +7,10 @@ use super::{Key, Kind, Status, TopicKey};
 #[rustfmt::skip]
 pub(super) const KEYS: &[TopicKey] = &[
     TopicKey { key: Key::new("cleanup.policy", Kind::ListOf(&["compact", "delete"]), Some("delete"), Status::Works, "What happens to old records: delete, compact or both. Records without a key are refused where it has compact."), synonyms: &["log.cleanup.policy"] },
-    TopicKey { key: Key::new("compression.gzip.level", Kind::Int(-1, 9), Some("-1"), Status::Accepted, "the broker does not recompress yet"), synonyms: &["compression.gzip.level"] },
-    TopicKey { key: Key::new("compression.lz4.level", Kind::Int(1, 17), Some("9"), Status::Accepted, "the broker does not recompress yet"), synonyms: &["compression.lz4.level"] },
-    TopicKey { key: Key::new("compression.type", Kind::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), Some("producer"), Status::Refused, "the broker does not recompress yet"), synonyms: &["compression.type"] },
-    TopicKey { key: Key::new("compression.zstd.level", Kind::Int(-131_072, 22), Some("3"), Status::Accepted, "the broker does not recompress yet"), synonyms: &["compression.zstd.level"] },
+    TopicKey { key: Key::new("compression.gzip.level", Kind::Int(-1, 9), Some("-1"), Status::Works, "Level of gzip where `compression.type` says that; -1 for its default."), synonyms: &["compression.gzip.level"] },
+    TopicKey { key: Key::new("compression.lz4.level", Kind::Int(1, 17), Some("9"), Status::Accepted, "LZ4 has one level here"), synonyms: &["compression.lz4.level"] },
+    TopicKey { key: Key::new("compression.type", Kind::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), Some("producer"), Status::Works, "Codec of the batches; a batch in another one is compressed anew. producer leaves it to the producer."), synonyms: &["compression.type"] },
+    TopicKey { key: Key::new("compression.zstd.level", Kind::Int(-131_072, 22), Some("3"), Status::Works, "Level of zstd where `compression.type` says that."), synonyms: &["compression.zstd.level"] },
     TopicKey { key: Key::new("delete.retention.ms", Kind::Long(0, i64::MAX), Some("86400000"), Status::Accepted, "compaction is not there yet: segments are kept"), synonyms: &["log.cleaner.delete.retention.ms"] },
     TopicKey { key: Key::new("durability", Kind::OneOf(&["fsync", "written", "memory"]), Some("fsync"), Status::Works, "When `acks=all` is answered: after the flush to the device (fsync), after the device has the write (written), or once in memory (memory)."), synonyms: &["durability"] },
     TopicKey { key: Key::new("file.delete.delay.ms", Kind::Long(0, i64::MAX), Some("60000"), Status::Works, "How long the files of a segment that has gone stay, for those who still read them."), synonyms: &["log.segment.delete.delay.ms"] },

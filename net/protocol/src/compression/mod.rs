@@ -163,8 +163,17 @@ impl Decompressor {
     }
 }
 
-/// Compresses `source`.
+/// Compresses `source` at the codec's default level.
 pub fn compress(codec: Codec, source: &[u8]) -> Result<Vec<u8>, CompressionError> {
+    compress_at(codec, None, source)
+}
+
+/// Compresses `source` at a level of gzip (0–9) or zstd (−131072–22); the others have one level.
+pub fn compress_at(
+    codec: Codec,
+    level: Option<i32>,
+    source: &[u8],
+) -> Result<Vec<u8>, CompressionError> {
     let failed = |error: io::Error| CompressionError::Failed {
         codec,
         reason: error.to_string(),
@@ -172,15 +181,17 @@ pub fn compress(codec: Codec, source: &[u8]) -> Result<Vec<u8>, CompressionError
     match codec {
         Codec::None => Ok(source.to_vec()),
         Codec::Gzip => {
-            let mut encoder =
-                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            let level = level.and_then(|level| u32::try_from(level).ok());
+            let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
             encoder.write_all(source).map_err(failed)?;
             encoder.finish().map_err(failed)
         }
         Codec::Snappy => snappy::compress(source),
         Codec::Lz4 => lz4::compress(source),
         Codec::Zstd => {
-            zstd::bulk::compress(source, zstd::DEFAULT_COMPRESSION_LEVEL).map_err(failed)
+            let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+            zstd::bulk::compress(source, level).map_err(failed)
         }
     }
 }
