@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use millstream_protocol::topic_id_text::format_topic_id;
+use millstream_protocol::topic_id_text::{format_topic_id, parse_topic_id};
 use millstream_protocol::{NodeId, TopicId};
 use millstream_reactor::{FileLock, FileSystem, Reactor};
 use thiserror::Error;
@@ -28,6 +28,8 @@ const FORMAT: &str = "1";
 pub struct DataFolder {
     /// The id of the cluster whose data it holds.
     pub cluster_id: String,
+    /// The id of the folder itself; zeros if it was never given one.
+    pub directory_id: Uuid,
     /// Keeps other processes out.
     pub lock: FileLock,
 }
@@ -106,20 +108,27 @@ impl DataFolder {
             }
             Err(cause) => return Err(io("lock", path, cause)),
         };
-        let cluster_id = if is_new {
+        let Owner {
+            cluster_id,
+            directory_id,
+        } = if is_new {
             sync_ancestors(&fs, path)
                 .await
                 .map_err(|cause| io("flush the folder of", path, cause))?;
-            let cluster_id = random_id(reactor);
+            let (cluster_id, directory_id) = (random_id(reactor), random_id(reactor));
             let text = format!(
-                "version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={}\n\
+                "version=1\ncluster.id={}\nnode.id={node_id}\ndirectory.id={}\n\
                  millstream.format={FORMAT}\n",
-                random_id(reactor)
+                format_topic_id(cluster_id),
+                format_topic_id(directory_id)
             );
             fs.write_atomic(&meta, Bytes::from(text))
                 .await
                 .map_err(|cause| io("write", &meta, cause))?;
-            cluster_id
+            Owner {
+                cluster_id: format_topic_id(cluster_id),
+                directory_id: directory_id.0,
+            }
         } else {
             let text = fs
                 .read(&meta)
@@ -130,12 +139,22 @@ impl DataFolder {
                 what,
             })?
         };
-        Ok(DataFolder { cluster_id, lock })
+        Ok(DataFolder {
+            cluster_id,
+            directory_id,
+            lock,
+        })
     }
 }
 
+/// Whose a folder is.
+struct Owner {
+    cluster_id: String,
+    directory_id: Uuid,
+}
+
 /// The cluster's id, if the folder is this node's.
-fn owner(text: &[u8], node_id: NodeId) -> Result<String, String> {
+fn owner(text: &[u8], node_id: NodeId) -> Result<Owner, String> {
     let damaged = |why: &str| format!("has a {META_PROPERTIES} that cannot be read ({why})");
     let text = std::str::from_utf8(text).map_err(|_| damaged("it is not UTF-8"))?;
     let pairs = parse_properties(text).map_err(|error| damaged(&error.to_string()))?;
@@ -162,9 +181,12 @@ fn owner(text: &[u8], node_id: NodeId) -> Result<String, String> {
             ));
         }
     }
-    value("cluster.id")
-        .map(str::to_owned)
-        .ok_or_else(|| damaged("it has no cluster.id"))
+    let cluster_id = value("cluster.id").ok_or_else(|| damaged("it has no cluster.id"))?;
+    let directory_id = value("directory.id").and_then(parse_topic_id);
+    Ok(Owner {
+        cluster_id: cluster_id.to_owned(),
+        directory_id: directory_id.unwrap_or_default().0,
+    })
 }
 
 /// Makes the folder's name durable, and those of the folders it is in: some may be new.
@@ -184,12 +206,10 @@ async fn sync_ancestors(fs: &FileSystem, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// An id as Kafka writes them: 16 random bytes in base 64.
-fn random_id(reactor: &Reactor) -> String {
+/// An id, which Kafka writes as it writes those of topics.
+fn random_id(reactor: &Reactor) -> TopicId {
     let id = Uuid::from_u64_pair(reactor.random_u64(), reactor.random_u64());
-    format_topic_id(TopicId(
-        uuid::Builder::from_random_bytes(*id.as_bytes()).into_uuid(),
-    ))
+    TopicId(uuid::Builder::from_random_bytes(*id.as_bytes()).into_uuid())
 }
 
 #[cfg(test)]
@@ -224,6 +244,7 @@ mod tests {
                 .await
                 .expect("it is free");
             assert_eq!(again.cluster_id, first.cluster_id);
+            assert_eq!(again.directory_id, first.directory_id);
             Ok(again.cluster_id)
         })
     }

@@ -333,7 +333,7 @@ impl ControllerStart {
                 return Ok(());
             }
         };
-        let settings = controller_settings(&config, &folder.cluster_id);
+        let settings = controller_settings(&config, &folder);
         let rules = Box::new(TopicRules {
             config: config.clone(),
         });
@@ -371,7 +371,7 @@ async fn prepare(
     Ok((folder, start))
 }
 
-fn controller_settings(config: &BrokerConfig, cluster_id: &str) -> ControllerSettings {
+fn controller_settings(config: &BrokerConfig, folder: &DataFolder) -> ControllerSettings {
     let offsets = InternalTopicSettings::consumer_offsets(
         config.offsets_topic_partitions,
         config.offsets_topic_replication_factor,
@@ -383,7 +383,8 @@ fn controller_settings(config: &BrokerConfig, cluster_id: &str) -> ControllerSet
     ControllerSettings {
         node_id: config.node_id,
         voters: vec![config.node_id],
-        cluster_id: cluster_id.to_owned(),
+        cluster_id: folder.cluster_id.clone(),
+        directory_id: folder.directory_id,
         features: features.collect(),
         default_partitions: config.num_partitions,
         default_replication_factor: config.default_replication_factor,

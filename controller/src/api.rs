@@ -272,6 +272,8 @@ pub struct QuorumStatus {
 pub struct QuorumReplica {
     /// The node.
     pub node_id: NodeId,
+    /// The folder that its log is in; zeros where that is not known.
+    pub directory_id: Uuid,
     /// The offset after the last entry that it has, as far as the leader knows.
     pub log_end_offset: u64,
 }

@@ -20,6 +20,7 @@ use millstream_raft::{
     Entry, Message, Output as RaftOutput, Persist, ProposalId, ProposeError, Raft, RaftConfig,
     RaftReplica, Recovered, Snapshot, StartError,
 };
+use uuid::Uuid;
 
 use crate::api::{ControllerRequest, ControllerResponse, QuorumReplica, QuorumStatus};
 use crate::api_error::ApiError;
@@ -308,12 +309,17 @@ impl Controller {
         };
         let (voters, observers): (Vec<_>, Vec<_>) =
             replicas.into_iter().partition(|replica| replica.is_voter);
+        let settings = &self.settings;
         let described = |replica: RaftReplica| QuorumReplica {
             node_id: replica.node_id,
+            directory_id: match replica.node_id {
+                own if own == settings.node_id => settings.directory_id,
+                _ => Uuid::nil(),
+            },
             log_end_offset: replica.last_index + 1,
         };
         let status = QuorumStatus {
-            leader: self.settings.node_id,
+            leader: settings.node_id,
             epoch: self.raft.term(),
             high_watermark: self.committed.offset() + 1,
             voters: voters.into_iter().map(described).collect(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use millstream_metadata::{ConfigResource, ResourceType};
 use millstream_protocol::NodeId;
+use uuid::Uuid;
 
 /// Plain values from the broker's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct ControllerSettings {
     pub voters: Vec<NodeId>,
     /// The cluster's id: given to a new cluster, checked against an existing one.
     pub cluster_id: String,
+    /// The folder that the log is in, told to those who ask about the quorum.
+    pub directory_id: Uuid,
     /// Features finalised in a new cluster.
     pub features: BTreeMap<String, i16>,
     /// `num.partitions`.
@@ -88,6 +91,7 @@ impl ControllerSettings {
             node_id,
             voters: vec![node_id],
             cluster_id: cluster_id.into(),
+            directory_id: Uuid::nil(),
             features: BTreeMap::new(),
             default_partitions: 1,
             default_replication_factor: 1,

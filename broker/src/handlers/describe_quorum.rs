@@ -97,11 +97,15 @@ fn described(status: &QuorumStatus, now_ms: i64, version: i16) -> PartitionData 
             let state = ReplicaState::default()
                 .with_replica_id(BrokerId(replica.node_id.0))
                 .with_log_end_offset(signed(replica.log_end_offset));
-            match version {
-                0 => state,
+            let state = match version {
+                0 => return state,
                 _ => state
                     .with_last_fetch_timestamp(seen_ms)
                     .with_last_caught_up_timestamp(seen_ms),
+            };
+            match version {
+                1 => state,
+                _ => state.with_replica_directory_id(replica.directory_id),
             }
         });
         states.collect()

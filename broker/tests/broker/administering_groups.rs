@@ -7,10 +7,12 @@ use millstream_protocol::messages::delete_topics_request::DeleteTopicState;
 use millstream_protocol::messages::offset_delete_request::{
     OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
+use millstream_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use millstream_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use millstream_protocol::messages::{
     DeleteGroupsRequest, DeleteTopicsRequest, DescribeGroupsRequest, HeartbeatRequest,
-    LeaveGroupRequest, ListGroupsRequest, OffsetDeleteRequest, SyncGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    SyncGroupRequest,
 };
 use millstream_protocol::{ErrorCode as Code, StrBytes};
 use millstream_reactor::sim::{DiskFault, DiskOperation, KeepUnsynced};
@@ -306,6 +308,51 @@ fn groups_whose_loading_fails_are_loaded_again() {
     assert!(refused > 0, "no read of the loading failed");
 }
 
+/// What became of a write on a full disk nobody knows at first; what the log has in the end counts.
+#[test]
+fn groups_come_back_when_a_full_disk_has_room_again() {
+    let mut cluster = Cluster::new(&[("offsets.topic.num.partitions", "1")]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        create_topic(&connection, "t", 1, &[]).await;
+        find_coordinator(&connection, "g").await;
+        assert_eq!(commit(&connection, "g", "t", 0, "").await, 0);
+    });
+    cluster.broker.set_disk_capacity(Some(1));
+    // There is space made ahead, so it takes some commits.
+    let kept = cluster.run(async |client| {
+        let connection = client.connect().await;
+        let words = "x".repeat(4_000);
+        let mut kept = 0;
+        while commit(&connection, "g", "t", kept + 1, &words).await == 0 {
+            kept += 1;
+            assert!(kept < 10_000, "the disk is not full");
+        }
+        let refused = commit(&connection, "g", "t", kept + 1, "").await;
+        assert_eq!(refused, Code::NotCoordinator.code());
+        kept
+    });
+    cluster.broker.set_disk_capacity(None);
+    let found = cluster.run(async move |client| {
+        let connection = client.connect().await;
+        let began = client.reactor.now();
+        while commit(&connection, "other", "t", 1, "").await != 0 {
+            let pause = std::time::Duration::from_millis(100);
+            client.reactor.sleep(pause).await;
+            assert!((client.reactor.now() - began).as_secs() < 30);
+        }
+        let found = committed(&connection, "g", "t").await.1;
+        assert!(found == kept || found == kept + 1, "{found} after {kept}");
+        found
+    });
+    cluster.crash_and_restart(KeepUnsynced::None);
+    cluster.run(async move |client| {
+        let connection = client.connect().await;
+        assert_eq!(committed(&connection, "g", "t").await.1, found);
+        assert_eq!(committed(&connection, "other", "t").await.1, 1);
+    });
+}
+
 /// Groups with their states and types, sorted.
 async fn listed(
     connection: &Connection,
@@ -442,5 +489,41 @@ fn a_commit_renews_the_session_of_its_member() {
             .with_generation_id(1)
             .with_member_id(member);
         assert_eq!(call(&connection, 4, &heartbeat).await.error_code, 0);
+    });
+}
+
+/// No list and an empty one are two things (semantics 3.15).
+#[test]
+fn offsets_of_all_topics_are_fetched_without_a_list_and_none_with_an_empty_one() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        create_topic(&connection, "t", 1, &[]).await;
+        create_topic(&connection, "u", 1, &[]).await;
+        find_coordinator(&connection, "g").await;
+        for topic in ["t", "u"] {
+            assert_eq!(commit(&connection, "g", topic, 7, "").await, 0);
+        }
+        for version in 2..=7 {
+            let all = OffsetFetchRequest::default()
+                .with_group_id(group("g"))
+                .with_topics(None);
+            let answer = call(&connection, version, &all).await;
+            assert_eq!((answer.error_code, answer.topics.len()), (0, 2));
+            let none = all.with_topics(Some(Vec::new()));
+            let answer = call(&connection, version, &none).await;
+            assert_eq!((answer.error_code, answer.topics.len()), (0, 0));
+        }
+        for version in 8..=9 {
+            for (topics, wanted) in [(None, 2), (Some(Vec::new()), 0)] {
+                let asked = OffsetFetchRequestGroup::default()
+                    .with_group_id(group("g"))
+                    .with_topics(topics);
+                let request = OffsetFetchRequest::default().with_groups(vec![asked]);
+                let answer = call(&connection, version, &request).await;
+                let found = &answer.groups[0];
+                assert_eq!((found.error_code, found.topics.len()), (0, wanted));
+            }
+        }
     });
 }

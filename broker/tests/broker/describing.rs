@@ -139,6 +139,7 @@ fn the_quorum_is_described_by_its_leader() {
                     0 => assert_eq!(times, [-1, -1]),
                     _ => assert!(times.iter().all(|time| *time >= NOW_MS), "{times:?}"),
                 }
+                assert_eq!(voter.replica_directory_id.is_nil(), version < 2);
                 let nodes: Vec<_> = answer
                     .nodes
                     .iter()

@@ -203,6 +203,7 @@ fn the_quorum_is_described_as_its_leader_knows_it() {
     let before = describe(&mut run);
     let replica = |log_end_offset| QuorumReplica {
         node_id: NodeId(1),
+        directory_id: Uuid::nil(),
         log_end_offset,
     };
     assert_eq!(before.leader, NodeId(1));

@@ -21,7 +21,10 @@ fn configured(name: &str, configs: &[(&str, Option<&str>)]) -> NewTopic {
     }
 }
 
-fn assigned(name: &str, assignments: &[(i32, &[i32])]) -> NewTopic {
+/// Partitions and their replicas.
+type Assignments<'a> = &'a [(i32, &'a [i32])];
+
+fn assigned(name: &str, assignments: Assignments<'_>) -> NewTopic {
     let assignments = assignments
         .iter()
         .map(|(index, replicas)| (PartitionIndex(*index), nodes(replicas)));
@@ -103,7 +106,7 @@ fn assignments_are_checked() {
     let mut world = World::of_three();
     world.fence(3);
     let invalid = ErrorCode::InvalidReplicaAssignment;
-    let cases: [(&[(i32, &[i32])], ErrorCode); 8] = [
+    let cases: [(Assignments<'_>, ErrorCode); 8] = [
         (&[(0, &[])], invalid),
         (&[(0, &[9])], invalid),
         (&[(0, &[1, 1])], invalid),
