@@ -40,6 +40,8 @@ use crate::shutdown::Shutdown;
 const MAX_SEND_BYTES: u64 = 1024 * 1024;
 /// And at most this many parts, well below the kernel's 1024.
 const MAX_SEND_PARTS: usize = 256;
+/// Least time between two lines about slow requests.
+const SLOW_LOG_PAUSE: Duration = Duration::from_secs(1);
 /// How long a client whose last answers have just left may take to end its side.
 const LINGER: Duration = Duration::from_secs(1);
 /// The api key of Produce, the only request that clients pipeline for its own sake.
@@ -403,7 +405,7 @@ async fn write_replies(stream: &Stream, flight: &Flight<'_>, counters: &Counters
         for timing in &batch.timings {
             counters.times.record(timing, left);
             if timing.unwanted(left) >= flight.options.slow_request {
-                log_slow(stream, timing, left);
+                log_slow(stream, counters, timing, left);
             }
         }
         if let Some(reason) = batch.close.take() {
@@ -413,8 +415,18 @@ async fn write_replies(stream: &Stream, flight: &Flight<'_>, counters: &Counters
     }
 }
 
-fn log_slow(stream: &Stream, timing: &Timing, left: Instant) {
+/// Logs a slow request, one in a second: a disk that stands still holds up hundreds.
+fn log_slow(stream: &Stream, counters: &Counters, timing: &Timing, left: Instant) {
+    add(&counters.slow_requests, 1);
+    let count = counters.slow_requests.get();
+    let before = match counters.slow_logged.get() {
+        Some((at, _)) if left - at < SLOW_LOG_PAUSE => return,
+        Some((_, before)) => before,
+        None => 0,
+    };
+    counters.slow_logged.set(Some((left, count)));
     warn!(
+        unlogged = count - before - 1,
         peer = %stream.peer_addr(),
         api_key = timing.api_key,
         correlation_id = timing.correlation_id,

@@ -1,6 +1,7 @@
 //! What this shard's connections have done, as plain counters; the broker renders them.
 
 use std::cell::Cell;
+use std::time::Instant;
 
 use crate::request_times::RequestTimes;
 
@@ -31,6 +32,10 @@ pub struct Counters {
     pub budget_waits: Cell<u64>,
     /// How long requests took.
     pub times: RequestTimes,
+    /// Requests that took longer than they should.
+    pub slow_requests: Cell<u64>,
+    /// When one of them was last logged, and how many there were then.
+    pub(crate) slow_logged: Cell<Option<(Instant, u64)>>,
 }
 
 impl Counters {

@@ -67,7 +67,7 @@ fn render_network(text: &mut Exposition, shards: &[ShardMetrics]) {
         shards,
         |shard| shard.network.open,
     );
-    let counters: [NetworkCounter; 7] = [
+    let counters: [NetworkCounter; 8] = [
         (
             "millstream_connections_accepted_total",
             "Connections taken.",
@@ -102,6 +102,11 @@ fn render_network(text: &mut Exposition, shards: &[ShardMetrics]) {
             "millstream_memory_waits_total",
             "Times that reading requests stopped until memory was free.",
             |network| network.budget_waits,
+        ),
+        (
+            "millstream_slow_requests_total",
+            "Requests that took longer than slow.request.log.ms.",
+            |network| network.slow_requests,
         ),
     ];
     for (name, help, value) in counters {

@@ -64,6 +64,8 @@ pub struct NetworkMetrics {
     pub bytes_sent: u64,
     /// Times that reading stopped for want of memory.
     pub budget_waits: u64,
+    /// Requests that took longer than `slow.request.log.ms`.
+    pub slow_requests: u64,
 }
 
 /// What the partitions of one topic on one shard come to.
@@ -96,6 +98,7 @@ impl NetworkMetrics {
             bytes_received: counters.bytes_received.get(),
             bytes_sent: counters.bytes_sent.get(),
             budget_waits: counters.budget_waits.get(),
+            slow_requests: counters.slow_requests.get(),
         }
     }
 }

@@ -223,6 +223,40 @@ fn a_flood_beyond_the_connection_limit_is_logged_once() {
     });
 }
 
+#[test]
+fn slow_requests_are_all_counted_and_one_in_a_second_is_logged() {
+    let log = Log::default();
+    with_default(log.clone(), || {
+        let mut options = options();
+        options.connection.slow_request = Duration::from_millis(300);
+        let server = Server::start(Simulation::with_seed(4), options, 1 << 20);
+        let client = server.connect();
+        for delay in [299, 310, 310, 310, 2_000] {
+            client.send(vec![request(FETCH, 7, delay, 0, 0)]);
+            assert_eq!(server.sim.block_on(client.response()), Some(7));
+        }
+        server.sim.run_for(Duration::from_millis(10));
+        assert_eq!(server.counters.slow_requests.get(), 4);
+        let events = log.take();
+        let unlogged: Vec<bool> = ["unlogged=0 ", "unlogged=2 "]
+            .into_iter()
+            .zip(&events)
+            .map(|(words, (level, text))| *level == Level::WARN && text.contains(words))
+            .collect();
+        assert_eq!(unlogged, [true, true], "{events:?}");
+        assert_eq!(events.len(), 2);
+        let (_, text) = &events[0];
+        let told = [
+            "api_key=1 ",
+            "correlation_id=7 ",
+            "remote=310",
+            "queue=",
+            "send=",
+        ];
+        assert!(told.iter().all(|words| text.contains(words)), "{text}");
+    });
+}
+
 /// The cause in the only event there is.
 fn only(log: &Log) -> (Level, String) {
     let events = log.take();
