@@ -26,7 +26,6 @@ use millstream_protocol::messages::{
 use millstream_protocol::{ErrorCode, PartitionIndex};
 
 use super::{RequestInfo, text};
-use crate::GROUP_METADATA_TOPIC;
 use crate::shard::Shard;
 
 macro_rules! forward {
@@ -177,7 +176,7 @@ pub(super) async fn offset_commit(
 async fn ask(shard: &Rc<Shard>, info: &RequestInfo, request: GroupRequest) -> GroupResponse {
     let version = info.version;
     let mut whole = Reassembly::new(&request, version);
-    let Some(count) = partitions(shard) else {
+    let Some(count) = shard.group_partitions() else {
         return match request {
             GroupRequest::ListGroups(_) => whole.finish(),
             other => other.error_response(version, ErrorCode::NotCoordinator),
@@ -201,14 +200,6 @@ async fn ask(shard: &Rc<Shard>, info: &RequestInfo, request: GroupRequest) -> Gr
         whole.add(answer);
     }
     whole.finish()
-}
-
-fn partitions(shard: &Shard) -> Option<i32> {
-    let image = shard.image();
-    let topic = image.topic_by_name(GROUP_METADATA_TOPIC)?;
-    i32::try_from(topic.partitions.len())
-        .ok()
-        .filter(|count| *count > 0)
 }
 
 fn context(info: &RequestInfo) -> RequestContext {

@@ -96,6 +96,8 @@ impl Shard {
             .map(|topic| topic.id)
             .collect();
         *self.image.borrow_mut() = image.clone();
+        // Taken down with the first image that has the topic, be it asked for or not.
+        let _ = self.group_partitions();
         for partition in self.partitions.borrow().values() {
             let id = partition.id();
             if (node_changed || reconfigured.contains(&id.topic_id))

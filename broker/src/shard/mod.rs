@@ -34,6 +34,7 @@ pub use messages::{
 pub use partition::Partition;
 pub use peers::{PeerEnds, Peers, ShardId, mesh};
 
+use crate::GROUP_METADATA_TOPIC;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::controller::ControllerHandle;
 use crate::coordinator::CoordinatorShell;
@@ -76,6 +77,8 @@ pub struct Shard {
     /// Partitions whose logs could not be opened.
     broken: RefCell<AHashSet<TopicPartition>>,
     coordinators: RefCell<AHashMap<PartitionIndex, Rc<CoordinatorShell>>>,
+    /// The topic of the groups and the number of partitions by which groups are dealt to them.
+    group_partitions: Cell<Option<(TopicId, i32)>>,
     sessions: RefCell<FetchSessions>,
     counters: Rc<Counters>,
     shutdown: Shutdown,
@@ -106,6 +109,7 @@ impl Shard {
             partitions: RefCell::default(),
             broken: RefCell::default(),
             coordinators: RefCell::default(),
+            group_partitions: Cell::new(None),
             sessions: RefCell::new(FetchSessions::new(slots)),
             counters: Rc::default(),
             shutdown: Shutdown::new(),
@@ -189,6 +193,22 @@ impl Shard {
     /// The fetch sessions of this shard's connections.
     pub fn sessions(&self) -> &RefCell<FetchSessions> {
         &self.sessions
+    }
+
+    /// By how many partitions of `__consumer_offsets` groups are dealt to their coordinators; none
+    /// before there are any. As in Kafka, partitions that are added count when the node starts
+    /// again: until then every group keeps its coordinator.
+    pub fn group_partitions(&self) -> Option<i32> {
+        let image = self.image.borrow();
+        let topic = image.topic_by_name(GROUP_METADATA_TOPIC)?;
+        if let Some((id, count)) = self.group_partitions.get()
+            && id == topic.id
+        {
+            return Some(count);
+        }
+        let count = i32::try_from(topic.partitions.len()).ok()?;
+        self.group_partitions.set(Some((topic.id, count)));
+        Some(count)
     }
 
     /// The settings of a topic; resolved once for each change.

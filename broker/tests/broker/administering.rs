@@ -410,3 +410,63 @@ fn topics_are_told_with_their_ids_and_asked_for_by_them() {
         }
     });
 }
+
+#[test]
+fn a_new_topic_is_told_as_far_as_the_version_goes() {
+    let cluster = Cluster::new(&[("num.partitions", "3")]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        for version in 2..=7 {
+            let config = CreatableTopicConfig::default()
+                .with_name(text("retention.ms"))
+                .with_value(Some(text("7")));
+            let size = if version < 4 { 3 } else { -1 };
+            let asked = topic(&format!("t{version}"))
+                .with_num_partitions(size)
+                .with_configs(vec![config]);
+            let request = CreateTopicsRequest::default()
+                .with_topics(vec![asked])
+                .with_timeout_ms(10_000);
+            let answer = call(&connection, version, &request).await;
+            let made = &answer.topics[0];
+            assert_eq!(made.error_code, 0, "version {version}");
+            assert_eq!(made.topic_id.is_nil(), version < 7);
+            let told = (made.num_partitions, made.replication_factor);
+            if version < 5 {
+                assert_eq!(told, (-1, -1), "version {version}");
+                continue;
+            }
+            assert_eq!(told, (3, 1), "version {version}");
+            let configs = made.configs.as_ref().expect("from version 5 on");
+            let of = |name: &str| {
+                let config = configs.iter().find(|config| config.name.as_str() == name);
+                let config = config.expect("each key is told");
+                let value = config.value.as_ref().map(ToString::to_string);
+                (value, config.config_source)
+            };
+            assert_eq!(of("retention.ms"), (Some("7".to_owned()), 1));
+            assert_eq!(of("cleanup.policy"), (Some("delete".to_owned()), 5));
+        }
+    });
+}
+
+#[test]
+fn brokers_are_told_with_their_racks_and_partitions_with_all_their_lists() {
+    let cluster = Cluster::new(&[("broker.rack", "here")]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        create_topic(&connection, "t", 1, &[]).await;
+        for version in 1..=newest(ApiKey::Metadata) {
+            let answer = metadata(&connection, version, Some(&["t"])).await;
+            let broker = &answer.brokers[0];
+            let rack = broker.rack.as_ref().map(ToString::to_string);
+            assert_eq!(rack.as_deref(), Some("here"), "version {version}");
+            assert_eq!(answer.controller_id, broker.node_id);
+            let partition = &answer.topics[0].partitions[0];
+            assert_eq!(partition.leader_id, broker.node_id);
+            assert_eq!(partition.replica_nodes, [broker.node_id]);
+            assert_eq!(partition.isr_nodes, [broker.node_id]);
+            assert!(partition.offline_replicas.is_empty());
+        }
+    });
+}

@@ -3,6 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use millstream_client::Connection;
+use millstream_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use millstream_protocol::messages::delete_topics_request::DeleteTopicState;
 use millstream_protocol::messages::offset_delete_request::{
     OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
@@ -10,9 +11,9 @@ use millstream_protocol::messages::offset_delete_request::{
 use millstream_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use millstream_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use millstream_protocol::messages::{
-    DeleteGroupsRequest, DeleteTopicsRequest, DescribeGroupsRequest, HeartbeatRequest,
-    LeaveGroupRequest, ListGroupsRequest, OffsetDeleteRequest, OffsetFetchRequest,
-    SyncGroupRequest,
+    CreatePartitionsRequest, DeleteGroupsRequest, DeleteTopicsRequest, DescribeGroupsRequest,
+    HeartbeatRequest, LeaveGroupRequest, ListGroupsRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, SyncGroupRequest,
 };
 use millstream_protocol::{ErrorCode as Code, StrBytes};
 use millstream_reactor::sim::{DiskFault, DiskOperation, KeepUnsynced};
@@ -489,6 +490,39 @@ fn a_commit_renews_the_session_of_its_member() {
             .with_generation_id(1)
             .with_member_id(member);
         assert_eq!(call(&connection, 4, &heartbeat).await.error_code, 0);
+    });
+}
+
+/// Kafka's coordinators count the partitions of their topic when the broker starts.
+#[test]
+fn groups_keep_their_coordinators_when_their_topic_gets_partitions() {
+    let cluster = Cluster::new(&[("offsets.topic.num.partitions", "3")]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        create_topic(&connection, "t", 1, &[]).await;
+        find_coordinator(&connection, "g").await;
+        for n in 0..20 {
+            assert_eq!(commit(&connection, &format!("g{n}"), "t", n, "").await, 0);
+        }
+        let more = CreatePartitionsTopic::default()
+            .with_name(topic_name("__consumer_offsets"))
+            .with_count(7)
+            .with_assignments(None);
+        let request = CreatePartitionsRequest::default()
+            .with_topics(vec![more])
+            .with_timeout_ms(10_000);
+        let answer = call(&connection, 3, &request).await;
+        assert_eq!(answer.results[0].error_code, 0);
+        // From every shard.
+        for _ in 0..6 {
+            let connection = client.connect().await;
+            for n in 0..20 {
+                let found = committed(&connection, &format!("g{n}"), "t").await;
+                assert_eq!(found.1, n, "g{n}");
+            }
+        }
+        let groups = listed(&connection, 5, &ListGroupsRequest::default()).await;
+        assert_eq!(groups.len(), 20);
     });
 }
 

@@ -301,6 +301,15 @@ proptest! {
         quorum.drain(leader);
         quorum.settle();
         prop_assert!(quorum.committed.contains_key(&proposed.index));
+        for (at, node) in quorum.nodes.iter().enumerate() {
+            let raft = node.raft.as_ref().expect("all are up");
+            let described = raft.replicas();
+            prop_assert_eq!(described.is_some(), at == leader, "only the leader knows");
+            for replica in described.into_iter().flatten() {
+                prop_assert!(replica.is_voter);
+                prop_assert_eq!(replica.last_index, proposed.index);
+            }
+        }
         for node in &quorum.nodes {
             prop_assert_eq!(&node.state, &quorum.nodes[leader].state);
             prop_assert_eq!(node.state.last().map(|data| &data[..]), Some(&b"last"[..]));
