@@ -23,9 +23,12 @@ impl ConfigRules for TopicRules {
         configs: &BTreeMap<String, String>,
     ) -> Result<(), String> {
         match resource.resource_type {
-            ResourceType::Topic => configs
-                .iter()
-                .try_for_each(|(name, value)| check_topic_override(name, value)),
+            ResourceType::Topic => {
+                configs
+                    .iter()
+                    .try_for_each(|(name, value)| check_topic_override(name, value))?;
+                self.check_lags(configs)
+            }
             // Checked by the broker that was asked.
             ResourceType::Broker => Ok(()),
             _ => Err(format!("the settings of {resource} cannot be changed")),
@@ -47,6 +50,24 @@ impl ConfigRules for TopicRules {
             ResourceType::Topic => settings.topic_default(key).map(|(value, _)| value),
             ResourceType::Broker => broker_key(key)?.default.map(str::to_owned),
             _ => None,
+        }
+    }
+}
+
+impl TopicRules {
+    /// The least time before compaction may not be longer than the most.
+    fn check_lags(&self, configs: &BTreeMap<String, String>) -> Result<(), String> {
+        let (least, most) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
+        let millis = |name: &str| -> Option<i64> {
+            let own = configs.get(name).cloned();
+            let default = || Some(self.config.settings.topic_default(name)?.0);
+            own.or_else(default)?.trim().parse().ok()
+        };
+        match (millis(least), millis(most)) {
+            (Some(shortest), Some(longest)) if shortest > longest => Err(format!(
+                "{least} is {shortest} and {most} {longest}: the first may not be larger"
+            )),
+            _ => Ok(()),
         }
     }
 }

@@ -7,7 +7,7 @@ use millstream_protocol::recompression::Recompression;
 use millstream_protocol::record_batch::TimestampType;
 use millstream_storage::{CleanupPolicy, Durability, LogConfig};
 
-use super::keys::{Status, list, topic_key};
+use super::keys::{Key, Kind, Status, list, topic_key};
 use super::settings::Settings;
 
 /// The settings of one topic that the broker acts on.
@@ -112,8 +112,75 @@ pub fn check_topic_override(name: &str, value: &str) -> Result<(), String> {
         return Err(format!("Unknown topic config name: {name}"));
     };
     key.key.kind.check(name, value)?;
+    check_as_kafka(&key.key, value)?;
     if key.key.status == Status::Refused && key.key.default != Some(value) {
         return Err(format!("{name} cannot be set to {value}: {}", key.key.text));
     }
     Ok(())
+}
+
+/// What Kafka is stricter about for topics than for the keys of brokers.
+fn check_as_kafka(key: &Key, value: &str) -> Result<(), String> {
+    let value = value.trim();
+    let problem = match (key.name, key.kind) {
+        ("durability", _) => return Ok(()),
+        (_, Kind::OneOf(words)) if !words.contains(&value) => {
+            format!("String must be one of: {}", words.join(", "))
+        }
+        ("compression.gzip.level", _) if value == "0" => {
+            "the level must be 1 to 9, or -1 for the usual one".to_owned()
+        }
+        (
+            "leader.replication.throttled.replicas" | "follower.replication.throttled.replicas",
+            _,
+        ) if !is_replica_list(value) => {
+            "give * or a list of partition:broker, separated by commas".to_owned()
+        }
+        _ => return Ok(()),
+    };
+    Err(format!(
+        "Invalid value {value} for configuration {}: {problem}",
+        key.name
+    ))
+}
+
+fn is_replica_list(value: &str) -> bool {
+    value == "*"
+        || list(value).all(|replica| {
+            let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            replica
+                .split_once(':')
+                .is_some_and(|(partition, broker)| digits(partition) && digits(broker))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kafka_refuses_of_a_topic_is_refused() {
+        for (name, value) in [
+            ("message.timestamp.type", "logappendtime"),
+            ("compression.gzip.level", "0"),
+            ("leader.replication.throttled.replicas", "none"),
+            ("follower.replication.throttled.replicas", "0:"),
+            ("follower.replication.throttled.replicas", "0:1,x"),
+        ] {
+            assert!(
+                check_topic_override(name, value).is_err(),
+                "{name} = {value}"
+            );
+        }
+        for (name, value) in [
+            ("message.timestamp.type", "LogAppendTime"),
+            ("compression.gzip.level", "-1"),
+            ("leader.replication.throttled.replicas", "*"),
+            ("follower.replication.throttled.replicas", ""),
+            ("follower.replication.throttled.replicas", "0:1,1:1"),
+            ("durability", "FSYNC"),
+        ] {
+            assert_eq!(check_topic_override(name, value), Ok(()), "{name}");
+        }
+    }
 }

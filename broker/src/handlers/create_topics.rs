@@ -96,7 +96,9 @@ fn accepted(
     created: &CreatedTopic,
     version: i16,
 ) -> CreatableTopicResult {
-    let answer = CreatableTopicResult::default().with_name(TopicName(text(name)));
+    let answer = CreatableTopicResult::default()
+        .with_name(TopicName(text(name)))
+        .with_error_message(None);
     if version < 5 {
         return answer;
     }

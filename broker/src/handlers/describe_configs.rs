@@ -201,9 +201,6 @@ fn answer(request: &DescribeConfigsRequest, described: Described) -> DescribeCon
     } else {
         answer
     };
-    if request.include_documentation {
-        answer.with_documentation(described.text.map(text))
-    } else {
-        answer
-    }
+    let documentation = described.text.filter(|_| request.include_documentation);
+    answer.with_documentation(documentation.map(text))
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use millstream_metadata::{Image, Topic};
 use millstream_net::{Part as ReplyPart, Reply};
 use millstream_protocol::fetch_response::{
-    CurrentLeader, EpochEndOffset, FetchResponse, FetchedPartition, FetchedRecords, FetchedTopic,
-    NodeEndpoint, Part,
+    AbortedTransaction, CurrentLeader, EpochEndOffset, FetchResponse, FetchedPartition,
+    FetchedRecords, FetchedTopic, NodeEndpoint, Part,
 };
 use millstream_protocol::messages::FetchRequest;
 use millstream_protocol::messages::fetch_request::{FetchTopic, ForgottenTopic};
@@ -73,6 +73,7 @@ pub(super) async fn handle(shard: &Rc<Shard>, info: RequestInfo, request: FetchR
         info: &info,
         image: &image,
         by_id,
+        isolation: isolation(&request),
     };
     let response = answered.response(context, &wants, &found, results);
     send(shard, &info, response).await
@@ -95,7 +96,8 @@ fn wants(topic: &FetchTopic, by_id: bool) -> impl Iterator<Item = FetchWant> {
         },
         fetch_offset: Offset(partition.fetch_offset),
         max_bytes: partition.partition_max_bytes,
-        current_leader_epoch: partition.current_leader_epoch,
+        // Below −1 is as good as −1: not known.
+        current_leader_epoch: partition.current_leader_epoch.max(-1),
         last_fetched_epoch: partition.last_fetched_epoch,
     })
 }
@@ -121,6 +123,13 @@ fn find(image: &Image, wanted: &PartitionRef) -> Result<Arc<Topic>, ErrorCode> {
     }
 }
 
+fn isolation(request: &FetchRequest) -> Isolation {
+    match request.isolation_level {
+        1 => Isolation::ReadCommitted,
+        _ => Isolation::ReadUncommitted,
+    }
+}
+
 /// Reads what can be found; the results are in the order of `wants`.
 async fn read(
     shard: &Rc<Shard>,
@@ -130,10 +139,7 @@ async fn read(
 ) -> Vec<FetchResult> {
     let unsigned = |value: i32| u64::try_from(value).unwrap_or(0);
     let limits = FetchLimits {
-        isolation: match request.isolation_level {
-            1 => Isolation::ReadCommitted,
-            _ => Isolation::ReadUncommitted,
-        },
+        isolation: isolation(request),
         max_wait: Duration::from_millis(unsigned(request.max_wait_ms)),
         min_bytes: unsigned(request.min_bytes),
         max_bytes: unsigned(request.max_bytes.min(shard.config().fetch_max_bytes)),
@@ -179,6 +185,7 @@ struct Answered<'a> {
     info: &'a RequestInfo,
     image: &'a Image,
     by_id: bool,
+    isolation: Isolation,
 }
 
 impl Answered<'_> {
@@ -225,7 +232,12 @@ impl Answered<'_> {
                     leader_epoch: partition.leader_epoch,
                 });
             lost_leader |= leader.is_some();
-            let partition = fetched(wants[at].partition.partition, result, leader);
+            let partition = fetched(
+                wants[at].partition.partition,
+                result,
+                leader,
+                self.isolation,
+            );
             let (name, topic_id) = self.names(&wants[at].partition.topic);
             match topics.last_mut() {
                 Some(last) if last.name == name && last.topic_id == topic_id => {
@@ -288,6 +300,7 @@ fn fetched(
     partition: PartitionIndex,
     result: FetchResult,
     current_leader: Option<CurrentLeader>,
+    isolation: Isolation,
 ) -> FetchedPartition<ReadPlan> {
     let records = (!result.records.is_empty()).then(|| FetchedRecords {
         size: usize::try_from(result.records.len).expect("bounded by the limits of the fetch"),
@@ -303,11 +316,26 @@ fn fetched(
             .diverging
             .map(|(epoch, end_offset)| EpochEndOffset { epoch, end_offset }),
         current_leader,
-        // There are no transactions yet, and so no aborted ones.
-        aborted_transactions: None,
+        aborted_transactions: aborted_transactions(result.error, isolation),
         preferred_read_replica: NodeId(-1),
         records,
     }
+}
+
+/// There are no transactions yet, and so no aborted ones: an empty list for who reads committed
+/// records, and, as in Kafka, for a partition that is not there.
+fn aborted_transactions(
+    error: Option<ErrorCode>,
+    isolation: Isolation,
+) -> Option<Vec<AbortedTransaction>> {
+    let told = match error {
+        None => isolation == Isolation::ReadCommitted,
+        Some(error) => matches!(
+            error,
+            ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId
+        ),
+    };
+    told.then(Vec::new)
 }
 
 fn failed(error: ErrorCode) -> FetchResponse<ReadPlan> {

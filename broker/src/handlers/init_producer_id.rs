@@ -28,6 +28,10 @@ pub(super) async fn handle(
         Some(_) => return failed(ErrorCode::TransactionalIdAuthorizationFailed),
         None => {}
     }
+    // An id and its epoch come together, or neither.
+    if (request.producer_id.0 == -1) != (request.producer_epoch == -1) {
+        return failed(ErrorCode::InvalidRequest);
+    }
     match shard.next_producer_id().await {
         Ok(id) => InitProducerIdResponse::default()
             .with_producer_id(WireProducerId(id.0))

@@ -44,6 +44,9 @@ pub(super) async fn handle(
         info: &info,
         request: &request,
     };
+    if let Some(refused) = refuse_ids(&info, &request) {
+        return refused;
+    }
     let topics = match asked {
         None => image.topics().map(|topic| describe.topic(topic)).collect(),
         Some(asked) => describe.asked(shard, asked).await,
@@ -68,6 +71,22 @@ pub(super) async fn handle(
     } else {
         response
     }
+}
+
+/// Ids may be asked for from version 12 only, although 10 and 11 have the field.
+fn refuse_ids(info: &RequestInfo, request: &MetadataRequest) -> Option<MetadataResponse> {
+    let asked = request.topics.as_deref().unwrap_or_default();
+    let by_id = |topic: &MetadataRequestTopic| topic.name.is_none() || !topic.topic_id.is_nil();
+    if !(10..12).contains(&info.version) || !asked.iter().any(by_id) {
+        return None;
+    }
+    let topics = asked.iter().map(|topic| {
+        MetadataResponseTopic::default()
+            .with_name(Some(topic.name.clone().unwrap_or_default()))
+            .with_topic_id(topic.topic_id)
+            .with_error_code(ErrorCode::InvalidRequest.code())
+    });
+    Some(MetadataResponse::default().with_topics(topics.collect()))
 }
 
 struct Describe<'a> {
@@ -139,10 +158,9 @@ impl Describe<'_> {
                     .is_some_and(|n| n.as_str() == topic.name)
             });
             if let Some(answer) = answer {
-                // What can be had by asking again stays as it is.
-                if refused.code == ErrorCode::InvalidTopicException
-                    || refused.code == ErrorCode::InvalidReplicationFactor
-                {
+                // Whatever else is wrong, such as a name too like another's, the client is told
+                // that there is no such topic, as Kafka does.
+                if refused.code == ErrorCode::InvalidReplicationFactor {
                     answer.error_code = refused.code.code();
                 }
             }

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ahash::AHashMap;
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -57,14 +58,24 @@ pub(super) fn start(
         _ => None,
     };
     let image = shard.image();
-    let mut answers = Answers::new(&request.topic_data);
+    // A transaction without its id is refused whole, before anything is appended.
+    let no_transaction = request.transactional_id.is_none()
+        && request.topic_data.iter().any(|data| {
+            let mut partitions = data.partition_data.iter();
+            partitions.any(|each| each.records.as_deref().is_some_and(is_transactional))
+        });
+    let topic_data = each_once(request.topic_data);
+    let mut answers = Answers::new(&topic_data);
     let mut parts = Vec::new();
-    for (topic_at, data) in request.topic_data.into_iter().enumerate() {
+    for (topic_at, data) in topic_data.into_iter().enumerate() {
         let topic = find_topic(&image, &info, &data);
         for partition in data.partition_data {
             let slot = answers.next_slot(topic_at, partition.index);
             let checked = match acks {
                 None => Err(ErrorCode::InvalidRequiredAcks.into()),
+                Some(_) if no_transaction => {
+                    Err(ErrorCode::TransactionalIdAuthorizationFailed.into())
+                }
                 Some(_) => check(shard, &info, &topic, partition.index, partition.records),
             };
             match checked {
@@ -94,6 +105,45 @@ pub(super) fn start(
         )
     }
     .boxed_local()
+}
+
+/// Whether the first batch says that it belongs to a transaction.
+fn is_transactional(records: &[u8]) -> bool {
+    BatchHeader::parse(records).is_ok_and(|header| header.attributes.is_transactional())
+}
+
+/// Each topic and partition once, as Kafka takes them: of what is named twice the last counts,
+/// and a topic without partitions is not answered.
+fn each_once(asked: Vec<TopicProduceData>) -> Vec<TopicProduceData> {
+    if let [topic] = asked.as_slice()
+        && topic.partition_data.len() == 1
+    {
+        return asked;
+    }
+    let mut topics: Vec<TopicProduceData> = Vec::with_capacity(asked.len());
+    let mut places = AHashMap::new();
+    for mut data in asked {
+        let at = *places
+            .entry((data.name.clone(), data.topic_id))
+            .or_insert(topics.len());
+        let partitions = std::mem::take(&mut data.partition_data);
+        if at == topics.len() {
+            topics.push(data);
+        }
+        topics[at].partition_data.extend(partitions);
+    }
+    for topic in &mut topics {
+        let mut last = AHashMap::with_capacity(topic.partition_data.len());
+        for (at, partition) in topic.partition_data.iter().enumerate() {
+            last.insert(partition.index, at);
+        }
+        let mut at = 0..;
+        topic
+            .partition_data
+            .retain(|partition| at.next() == last.get(&partition.index).copied());
+    }
+    topics.retain(|topic| !topic.partition_data.is_empty());
+    topics
 }
 
 fn find_topic(

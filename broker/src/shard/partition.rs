@@ -178,9 +178,13 @@ impl Partition {
             records: Default::default(),
             diverging: None,
         };
-        if let Some(diverging) = self.divergence(part) {
-            result.diverging = Some(diverging);
-            return result;
+        match self.divergence(part) {
+            Ok(None) => {}
+            Ok(diverging) => {
+                result.diverging = diverging;
+                return result;
+            }
+            Err(error) => return FetchResult::failed(error),
         }
         let offset = part.fetch_offset;
         if offset < result.log_start_offset || offset > self.log.log_end_offset() {
@@ -496,16 +500,20 @@ impl Partition {
         }
     }
 
-    /// Where the reader's log parted from this one, if it did (KIP-595).
-    fn divergence(&self, part: &FetchPart) -> Option<(LeaderEpoch, Offset)> {
+    /// Where the reader's log parted from this one, if it did (KIP-595). An epoch that this log
+    /// knows nothing of is out of range.
+    fn divergence(&self, part: &FetchPart) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
         if part.last_fetched_epoch < 0 {
-            return None;
+            return Ok(None);
         }
         let (epoch, end) = self
             .log
             .end_offset_for_epoch(LeaderEpoch(part.last_fetched_epoch));
+        if epoch.0 < 0 || end.0 < 0 {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
         let parted = epoch.0 < part.last_fetched_epoch || end < part.fetch_offset;
-        parted.then_some((epoch, end))
+        Ok(parted.then_some((epoch, end)))
     }
 }
 

@@ -318,12 +318,18 @@ impl Shard {
             .collect();
         let reactor = self.reactor.clone();
         async move {
-            let deadline = reactor.now() + timeout;
+            // The time is for replicas; the leader's own write has none, as in Kafka.
+            let deadline = (acks == Acks::All).then(|| reactor.now() + timeout);
             let mut results = Vec::with_capacity(waiting.len());
             for (slot, result) in waiting {
-                let result = match result {
-                    Ok(receiver) => kept_in_time(&reactor, deadline, receiver).await,
-                    Err(error) => Err(error.into()),
+                let result = match (result, deadline) {
+                    (Ok(receiver), Some(deadline)) => {
+                        kept_in_time(&reactor, deadline, receiver).await
+                    }
+                    (Ok(receiver), None) => receiver
+                        .await
+                        .unwrap_or_else(|_| Err(ErrorCode::NotLeaderOrFollower.into())),
+                    (Err(error), _) => Err(error.into()),
                 };
                 results.push((slot, result));
             }

@@ -8,6 +8,7 @@ mod compatibility;
 mod configuring;
 mod deleting_records;
 mod describing;
+mod differences;
 mod groups;
 mod harness;
 mod observing;

@@ -382,7 +382,11 @@ fn transactions_are_refused_clearly() {
         let records = builder(&["a"])
             .producer(ProducerId(1), 0, 0)
             .transactional();
-        let refused = produce(&connection, "t", 0, records.build().expect("a batch")).await;
+        let records = records.build().expect("a batch");
+        let request = produce_request("t", 0, -1, records)
+            .with_transactional_id(Some(TransactionalId(text("tx"))));
+        let answer = call(&connection, 9, &request).await;
+        let refused = &answer.responses[0].partition_responses[0];
         assert_eq!(refused.error_code, ErrorCode::InvalidTxnState.code());
         assert!(refused.error_message.is_some());
     });
