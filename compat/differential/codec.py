@@ -86,6 +86,9 @@ class Reader:
 
 
 def _write_fields(out, fields, value, version, flexible):
+    unknown = value.keys() - {field.name for field in fields} - {"_tagged"}
+    if unknown:
+        raise ValueError(f"the schema has no {', '.join(sorted(unknown))}")
     tagged = []
     for field in fields:
         if version not in field.versions:

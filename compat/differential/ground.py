@@ -1,8 +1,9 @@
 """What stands at both brokers before the first request that is compared."""
 
+import time
+
 from .batches import batch
 from .talk import EVENTUALLY_SECONDS, Talk
-import time
 
 TOPIC, GROUP, MEMBERS = "ground", "ground-group", "ground-members"
 PREFIX = "ground"
@@ -13,11 +14,15 @@ SETTINGS = {
     "node.id": 1,
     "group.initial.rebalance.delay.ms": 0,
     "group.min.session.timeout.ms": 100,
-    "group.max.size": 8,
+    "group.max.size": 2,
     "num.partitions": 2,
     "offsets.topic.num.partitions": 1,
     "offsets.topic.replication.factor": 1,
     "offset.metadata.max.bytes": 4096,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
     "log.segment.bytes": 1 << 24,
 }
 TOPICS = {
@@ -29,7 +34,6 @@ TOPICS = {
     "ground-settings": (1, {"retention_ms": 100000000, "cleanup_policy": "compact,delete"}),
     "ground-deletable": (2, {}),
     "ground.dotted": (1, {}),
-    "ground-produce": (1, {}),
 }
 BATCHES, RECORDS = 10, 3
 RECORD_STEP_MS = 1000
@@ -48,6 +52,7 @@ def prepare(side, common, moment):
     _find_coordinator(talk)
     _commit(talk)
     _join(talk)
+    _wait_for_producer_ids(talk)
     talk.close()
 
 
@@ -71,6 +76,13 @@ def _find_coordinator(talk):
             if fetched["ErrorCode"] == 0:
                 return
         assert time.monotonic() < deadline, f"no group coordinator: {found}"
+        time.sleep(0.02)
+
+
+def _wait_for_producer_ids(talk):
+    deadline = time.monotonic() + EVENTUALLY_SECONDS
+    while talk.quietly("InitProducerId", 4, TransactionalId=None)["ErrorCode"] != 0:
+        assert time.monotonic() < deadline, "no producer ids"
         time.sleep(0.02)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -40,6 +41,8 @@ def arguments(given):
     parser.add_argument("--kafka", metavar="HOST:PORT",
                         help="an Apache Kafka that runs already, and is fresh")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the run")
+    parser.add_argument("--details", metavar="FILE", type=pathlib.Path,
+                        help="write every difference, accepted ones too, as JSON lines")
     parser.add_argument("--show", action="store_true", help="print every exchange")
     return parser.parse_args(given)
 
@@ -120,28 +123,24 @@ def main(given):
         return 1 if toolchain.in_ci() else 0
     apis = schema.load(next(home.glob("kafka-clients-*.jar")))
     folder = pathlib.Path(tempfile.mkdtemp(prefix="millstream-differential-"))
-    brokers = []
-    try:
-        if options.kafka:
-            bootstrap = options.kafka
+    with contextlib.ExitStack() as stack:
+        if options.keep:
+            print(f"the folder of the run is {folder}")
         else:
-            brokers.append(Kafka(toolchain.SCRIPTS, folder / "kafka", ground.SETTINGS))
-            bootstrap = brokers[-1].bootstrap
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        kafka = options.kafka
+        if not kafka:
+            started = Kafka(toolchain.SCRIPTS, folder / "kafka", ground.SETTINGS)
+            stack.callback(started.stop)
+            kafka = started.bootstrap
         ours = Millstream(daemon, folder / "millstream", ground.SETTINGS)
-        brokers.append(ours)
-        sides = [Side("kafka", bootstrap, apis), Side("millstream", ours.bootstrap, apis)]
+        stack.callback(ours.stop)
+        sides = [Side(kafka, apis), Side(ours.bootstrap, apis)]
         failed = compare(Run(options, apis, sides), options, began)
         said = suites.complaints(ours)
         if said:
             print(f"\nFAILED  millstreamd complains:\n{said}")
             failed = True
-    finally:
-        for broker in brokers:
-            broker.stop()
-        if options.keep:
-            print(f"the folder of the run is {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
     return 1 if failed else 0
 
 
@@ -154,8 +153,9 @@ def compare(run, options, began):
     end_ms = int(time.time() * 1000)
     entries = accepted.load()
     rows = {name: Row(name, f"{versions[0]}–{versions[-1]}")
-            for name, versions in run.common.items()}
-    left = []
+            for name, versions in sorted(
+                run.common.items(), key=lambda item: run.apis[item[0]].key)}
+    left, everything = [], []
     for script, (theirs, mine) in zip(scripts, pairs):
         if options.show:
             show(script, theirs, mine)
@@ -169,7 +169,11 @@ def compare(run, options, began):
                 rows[each.api].accepted += each not in remaining
                 rows[each.api].different += each in remaining
         left += remaining
-    unused = [] if options.only else [each for each in entries if not each.count]
+        everything += found
+    if options.details:
+        report.write_details(options.details, everything)
+    unused = [] if options.only else [
+        each for each in entries if not each.count and not each.sometimes]
     report.print_differences(left)
     for each in unused:
         print(f"\naccepted, but no longer different: {each.api} {each.versions} {each.path} "

@@ -3,6 +3,7 @@
 The table is the whole list. Everything that it does not name is compared as it is.
 """
 
+import dataclasses
 import fnmatch
 import re
 
@@ -11,18 +12,31 @@ from .codec import Unreadable
 from .ground import PREFIX
 from .schema import ZERO_UUID
 
+
+
+@dataclasses.dataclass(frozen=True)
+class Symbol:
+    """A value that a broker chose: it must be the same where the other's is the same."""
+
+    kind: str
+    value: object
+    prefix: str = ""
+
+    def __str__(self):
+        return f"{self.prefix}<{self.kind}>"
+
+
 MEMBER_ID = re.compile(r"^(.*-)([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$")
 FIRST_LITERAL_PRODUCER_ID = 900_000
 CLOCK_SLACK_MS = 5_000
 
 
 class Normaliser:
-    """The eyes for one script's answers from one broker: what it met keeps its symbol."""
+    """The eyes for one script's answers from one broker."""
 
     def __init__(self, talk, end_ms):
         self.talk = talk
         self.end_ms = end_ms
-        self.symbols = {}
         self.names_by_id = {each: name for name, each in talk.side.topic_ids.items()}
 
     def answer(self, exchange):
@@ -66,13 +80,10 @@ class Normaliser:
         return batches
 
     def _plain(self, value):
-        return value if value is None or isinstance(value, (bool, int, float, str)) else (
-            value.hex() if isinstance(value, bytes) else str(value))
-
-    def symbol(self, kind, value):
-        """The same value has the same symbol within a script; numbers go by first sight."""
-        known = self.symbols.setdefault(kind, {})
-        return known.setdefault(value, f"<{kind} {len(known) + 1}>")
+        if isinstance(value, bytes):
+            return value.hex()
+        plain = value is None or isinstance(value, (bool, int, float, str, Symbol))
+        return value if plain else str(value)
 
 
 class Rule:
@@ -116,22 +127,26 @@ def _topic_id(eyes, exchange, value):
         return value
     if value in eyes.names_by_id:
         return f"<id of {eyes.names_by_id[value]}>"
-    return str(value) if value.bytes[:2] == b"\xd1\xff" else eyes.symbol("topic id", value)
+    return str(value) if value.bytes[:2] == b"\xd1\xff" else Symbol("topic id", value)
+
+
+def _directory(eyes, exchange, value):
+    return value if value == ZERO_UUID else Symbol("directory", value)
 
 
 def _member_id(eyes, exchange, value):
     found = MEMBER_ID.match(value) if isinstance(value, str) else None
-    return found[1] + eyes.symbol("member", value) if found else value
+    return Symbol("member", value, found[1]) if found else value
 
 
 def _producer_id(eyes, exchange, value):
     if not isinstance(value, int) or not 0 <= value < FIRST_LITERAL_PRODUCER_ID:
         return value
-    return eyes.symbol("producer", value)
+    return Symbol("producer", value)
 
 
 def _session(eyes, exchange, value):
-    return eyes.symbol("session", value) if value else value
+    return Symbol("session", value) if value else value
 
 
 def _time(eyes, exchange, value):
@@ -141,11 +156,13 @@ def _time(eyes, exchange, value):
 
 
 def _own(key):
-    """Only what stands on the ground, or belongs to the script: others work at the same time."""
+    """Only what stands on the ground, or what was asked for: others work at the same time."""
     def keep(eyes, exchange, value):
         if not isinstance(value, list):
             return value
-        mine = (PREFIX, f"{eyes.talk.name}-", "__consumer_offsets")
+        mine = (PREFIX, "__consumer_offsets") if exchange.api != "DescribeLogDirs" else (PREFIX,)
+        if isinstance(exchange.request, dict) and exchange.request.get("Topics"):
+            mine += (f"{eyes.talk.name}-",)
         return [each for each in value if (each[key] or PREFIX).startswith(mine)]
     return keep
 
@@ -158,6 +175,7 @@ RULES = [
     Rule("*", "ClusterId", _cluster, "each has its own"),
     Rule("*", "ErrorMessage", _text, "that there is a message counts, not its words"),
     Rule("*", "BatchIndexErrorMessage", _text, "as ErrorMessage"),
+    Rule("DescribeConfigs", "Documentation", _text, "Millstream describes keys in its own words"),
     Rule("*", "TopicId", _topic_id, "drawn by chance"),
     Rule("*", "MemberId", _member_id, "the client's name and a UUID"),
     Rule("JoinGroup", "Leader", _member_id, "the same member ids"),
@@ -170,16 +188,22 @@ RULES = [
     Rule("DescribeTopicPartitions", "Topics", _own("Name"), "as Metadata"),
     Rule("DescribeLogDirs", "Results[].Topics", _own("Name"), "as Metadata"),
     Rule("ListConfigResources", "ConfigResources", _own("ResourceName"), "as Metadata"),
+    Rule("ApiVersions", "FinalizedFeaturesEpoch", _any, "how often metadata changed"),
+    Rule("DescribeQuorum", "HighWatermark", _any, "each has a log of metadata of its own"),
+    Rule("DescribeQuorum", "LogEndOffset", _any, "as HighWatermark"),
+    Rule("DescribeQuorum", "LeaderEpoch", _any, "as HighWatermark"),
+    Rule("*", "*DirectoryId", _directory, "drawn by chance"),
     Rule("DescribeLogDirs", "LogDir", _any, "each has its own folder"),
     Rule("DescribeLogDirs", "UsableBytes", _any, "the disk is used meanwhile"),
 ]
 
-# Arrays that have no order of their own, and what tells their elements apart.
+# Arrays that have no order of their own, and what tells their elements apart: one field, some
+# together, or the first that is set.
 KEYED = {
     ("ApiVersions", "ApiKeys"): "ApiKey",
     ("ApiVersions", "SupportedFeatures"): "Name",
     ("ApiVersions", "FinalizedFeatures"): "Name",
-    ("Metadata", "Topics"): ("Name", "TopicId"),
+    ("Metadata", "Topics"): "Name or TopicId",
     ("Metadata", "Topics[].Partitions"): "PartitionIndex",
     ("Metadata", "Brokers"): "NodeId",
     ("DescribeCluster", "Brokers"): "BrokerId",
@@ -206,6 +230,8 @@ KEYED = {
     ("OffsetForLeaderEpoch", "Topics[].Partitions"): "Partition",
     ("ListOffsets", "Topics"): "Name",
     ("ListOffsets", "Topics[].Partitions"): "PartitionIndex",
+    ("Fetch", "Responses"): ("Topic", "TopicId"),
+    ("Fetch", "Responses[].Partitions"): "PartitionIndex",
     ("Produce", "Responses"): ("Name", "TopicId"),
     ("Produce", "Responses[].PartitionResponses"): "Index",
     ("DeleteGroups", "Results"): "GroupId",

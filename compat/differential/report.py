@@ -1,6 +1,7 @@
 """What the run says: differences as they are to be mended, sums by API, the page for users."""
 
 import collections
+import dataclasses
 import json
 import re
 
@@ -45,8 +46,12 @@ def write_page(path, rows, entries, pairs, kafka):
     lines += [f"| {row.api} | {row.versions} | {row.pairs} | {row.accepted} |" for row in rows]
     lines += ["", "What differs, and why:", "", "| API | Versions | Field | Why |",
               "| --- | --- | --- | --- |"]
-    lines += [f"| {each.api.replace('*', 'all')} | {each.versions.replace('-', '–')} "
-              f"| `{each.path}` | {each.reason} |" for each in entries]
+    grouped = collections.defaultdict(list)
+    for each in entries:
+        grouped[(each.api.replace("*", "all"), each.versions.replace("-", "–"), each.reason)
+                ].append(f"`{each.path}`")
+    lines += [f"| {api} | {versions} | {', '.join(dict.fromkeys(paths))} | {reason} |"
+              for (api, versions, reason), paths in grouped.items()]
     lines += ["", END]
     block = "\n".join(lines)
     if BEGIN in text:
@@ -56,7 +61,17 @@ def write_page(path, rows, entries, pairs, kafka):
     path.write_text(text)
 
 
+def write_details(path, differences):
+    with open(path, "w") as out:
+        for each in differences:
+            print(json.dumps(dataclasses.asdict(each), default=str), file=out)
+
+
 def _short(value):
+    if isinstance(value, dict):
+        # What tells elements apart is in the cases.
+        value = {name: each for name, each in value.items()
+                 if "Error" in name or name in ("Value", "MinVersion", "MaxVersion")}
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) < 160 else text[:157] + "..."
 

@@ -43,9 +43,8 @@ class Answer(dict):
 class Side:
     """One of the two brokers."""
 
-    def __init__(self, name, bootstrap, apis):
+    def __init__(self, bootstrap, apis):
         host, port = bootstrap.rsplit(":", 1)
-        self.name = name
         self.address = (host, int(port))
         self.apis = apis
         self.topic_ids = {}
@@ -87,6 +86,7 @@ class Talk:
         self.exchanges = []
         self.connections = {}
         self.pending = {}
+        self.settled = 0
 
     # What a script says.
 
@@ -176,7 +176,7 @@ class Talk:
         return name
 
     def make_topics(self, topics):
-        answer = self.quietly("CreateTopics", TimeoutMs=30000, Topics=[
+        answer = self.quietly("CreateTopics", timeoutMs=30000, Topics=[
             {"Name": name, "NumPartitions": partitions, "ReplicationFactor": 1,
              "Configs": [{"Name": key.replace("_", "."), "Value": str(value)}
                          for key, value in configs.items()]}
@@ -185,6 +185,26 @@ class Talk:
             assert each["ErrorCode"] == 0, f"{each['Name']} was not made: {each}"
             self.side.topic_ids[each["Name"]] = each["TopicId"]
         self.wait_for_leaders({name: partitions for name, (partitions, _) in topics.items()})
+
+    def settle(self):
+        """Until the broker has applied all that it was told to change: changes go in order, so
+        the last one shows. Not compared."""
+        marker = self.own("marker")
+        if not self.settled:
+            self.make_topic(marker)
+        self.settled += 1
+        value = str(1_000_000_000 + self.settled)
+        resource = {"ResourceType": 2, "ResourceName": marker}
+        self.quietly("IncrementalAlterConfigs", Resources=[{**resource, "Configs": [
+            {"ConfigOperation": 0, "Name": "retention.ms", "Value": value}]}])
+        deadline = time.monotonic() + EVENTUALLY_SECONDS
+        while True:
+            answer = self.quietly("DescribeConfigs", Resources=[
+                {**resource, "ConfigurationKeys": ["retention.ms"]}])
+            if [each["Value"] for each in answer["Results"][0]["Configs"]] == [value]:
+                return
+            assert time.monotonic() < deadline, f"a setting does not change: {answer}"
+            time.sleep(POLL_SECONDS)
 
     def wait_for_leaders(self, topics):
         """Until each partition answers: metadata may run ahead of the partitions themselves."""
@@ -204,10 +224,6 @@ class Talk:
     def close(self):
         for connection in self.connections.values():
             connection.close()
-
-    def hang_up(self, on):
-        """Closes one connection, as a client does that ends."""
-        self._connection(on).close()
 
     def broke(self, error):
         """The script could not go on: a difference, unless the other side has it too."""

@@ -60,11 +60,10 @@ def settings_of_a_topic_changed(talk, version):
 
     def say(label, *changes, **more):
         alter(talk, version, label, *changes, name=topic, **more)
-        talk.eventually(lambda answer: True, "DescribeConfigs", 1, Resources=[
-            {"ResourceType": TOPIC_TYPE, "ResourceName": topic,
-             "ConfigurationKeys": ["retention.ms", "cleanup.policy", "segment.bytes",
-                                   "leader.replication.throttled.replicas"]}],
-            label=f"{label}: described")
+        talk.settle()
+        describe(talk, 1, f"{label}: described", (TOPIC_TYPE, topic), keys=[
+            "retention.ms", "cleanup.policy", "segment.bytes",
+            "leader.replication.throttled.replicas"])
 
     say("set", (SET, "retention.ms", "5000"))
     say("set, validating", (SET, "retention.ms", "6000"), validate=True)
@@ -166,6 +165,7 @@ def values_of_topics(talk):
     for key, values in VALUES.items():
         for value in values:
             alter(talk, 1, f"{key} = {value}", (SET, key, value), name=topic)
+            talk.settle()
             describe(talk, 4, f"{key} = {value}, described", (TOPIC_TYPE, topic), keys=[key],
                      synonyms=True)
         alter(talk, 1, f"{key} deleted", (DELETE, key, None), name=topic)
@@ -179,6 +179,7 @@ def settings_replaced(talk, version):
         talk.ask("AlterConfigs", version, {"ValidateOnly": validate, "Resources": [
             {"ResourceType": kind, "ResourceName": name, "Configs": [
                 {"Name": key, "Value": value} for key, value in settings]}]}, label)
+        talk.settle()
         describe(talk, 1, f"{label}: described", (TOPIC_TYPE, topic),
                  keys=["retention.ms", "segment.bytes", "cleanup.policy"])
 

@@ -97,7 +97,7 @@ def waiting_for_records(talk, version):
     produce(talk, topic, batch(1, timestamp=talk.moment - HOUR_MS), 9)
     talk.take("reader")
     fetch(talk, version, [(0, 1)], "not woken by too few bytes", topic, wait=15000,
-          min_bytes=150, on="reader", sending=True)
+          min_bytes=250, on="reader", sending=True)
     for _ in range(3):
         produce(talk, topic, batch(1, timestamp=talk.moment - HOUR_MS, size=30), 9)
     talk.take("reader")
@@ -191,7 +191,7 @@ def a_session_whose_topic_goes(talk, version):
         "both")["SessionId"]
     talk.ask("DeleteTopics", 5, {"TopicNames": [gone], "TimeoutMs": 10000})
     talk.eventually(lambda answer: answer["Topics"][0]["ErrorCode"] == 3, "Metadata", 9,
-                    Topics=[{"Name": gone}])
+                    Topics=[{"Name": gone}], AllowAutoTopicCreation=False)
     fetch(talk, version, [], "one has gone", session=(session, 1))
     fetch(talk, version, [], "it stays away", session=(session, 2))
     produce(talk, stays, batch(1, timestamp=talk.moment - HOUR_MS), 9)

@@ -10,8 +10,7 @@ def _list(talk, version, label, *partitions, topic=TOPIC, isolation=0):
     talk.ask("ListOffsets", version, {
         "ReplicaId": -1, "IsolationLevel": isolation, "TimeoutMs": 5000, "Topics": [
             {"Name": topic, "Partitions": [
-                {"PartitionIndex": index, "Timestamp": timestamp, "CurrentLeaderEpoch": epoch,
-                 "MaxNumOffsets": 1}
+                {"PartitionIndex": index, "Timestamp": timestamp, "CurrentLeaderEpoch": epoch}
                 for index, timestamp, epoch in partitions]}]}, label)
 
 

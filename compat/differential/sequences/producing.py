@@ -23,7 +23,7 @@ def _request(topic, records, acks=-1, partition=0):
 
 @sequence(each="Produce")
 def single_batches(talk, version):
-    topic = talk.make_topic(talk.own("t"), 2)
+    topic = talk.make_topic(talk.own("t"), 3)
     then = talk.moment - HOUR_MS
 
     def say(label, records, **more):
@@ -36,7 +36,7 @@ def single_batches(talk, version):
     for acks in (2, -2, 100, 32767):
         say(f"acks {acks}", batch(1, timestamp=then), acks=acks)
     say("partition 1", batch(1, timestamp=then), partition=1)
-    say("no such partition", batch(1, timestamp=then), partition=2)
+    say("no such partition", batch(1, timestamp=then), partition=3)
     say("partition -1", batch(1, timestamp=then), partition=-1)
     produce(talk, "no-such-topic", batch(1), version, "no such topic")
     produce(talk, "not a name!", batch(1), version, "no name")
@@ -48,7 +48,6 @@ def single_batches(talk, version):
     say("no batch", b"")
     say("null", None)
     say("no record", batch(0, timestamp=then))
-    say("bytes behind the batch", batch(1, timestamp=then) + b"\0\1\2")
     say("half a header", batch(1, timestamp=then)[:30])
     say("a cut batch", batch(3, timestamp=then)[:-3])
     say("a length too small", batch(1, timestamp=then, length=20))
@@ -59,10 +58,6 @@ def single_batches(talk, version):
     say("last offset delta too high", batch(2, timestamp=then, last_offset_delta=2))
     say("last offset delta too low", batch(2, timestamp=then, last_offset_delta=0))
     say("negative last offset delta", batch(1, timestamp=then, last_offset_delta=-1))
-    say("offset deltas with a gap", batch(
-        [record(offset_delta=0), record(offset_delta=2)], timestamp=then, last_offset_delta=1))
-    say("offset deltas in wrong order", batch(
-        [record(offset_delta=1), record(offset_delta=0)], timestamp=then))
     say("a base offset", batch(1, timestamp=then, base_offset=77))
     say("a negative base offset", batch(1, timestamp=then, base_offset=-5))
     say("a leader epoch", batch(1, timestamp=then, leader_epoch=9))
@@ -70,7 +65,6 @@ def single_batches(talk, version):
     say("transactional without an id", batch(
         1, timestamp=then, attributes=TRANSACTIONAL, producer_id=900001, producer_epoch=0,
         base_sequence=0))
-    say("log append time asked for", batch(1, timestamp=then, attributes=LOG_APPEND_TIME))
     say("delete horizon", batch(1, timestamp=then, attributes=0x40))
     say("an unknown attribute", batch(1, timestamp=then, attributes=0x80))
     for codec in (5, 6, 7):
@@ -100,6 +94,15 @@ def single_batches(talk, version):
     say("a negative producer", batch(1, timestamp=then, producer_id=-2, producer_epoch=0,
                                       base_sequence=0))
     fetch_all(talk, topic)
+    # Apache Kafka takes these, and counts on from there.
+    say("log append time asked for", batch(1, timestamp=then, attributes=LOG_APPEND_TIME),
+        partition=2)
+    say("bytes behind the batch", batch(1, timestamp=then) + b"\0\1\2", partition=2)
+    say("offset deltas with a gap", batch(
+        [record(offset_delta=0), record(offset_delta=2)], timestamp=then,
+        last_offset_delta=1), partition=2)
+    say("offset deltas in wrong order", batch(
+        [record(offset_delta=1), record(offset_delta=0)], timestamp=then), partition=2)
 
 
 def fetch_all(talk, topic, label="what was stored", version=11, partition=0):
@@ -199,6 +202,9 @@ def acks_0(talk, version):
     say("no such topic", "no-such-topic", batch(1, timestamp=then))
     say("no such partition", topic, batch(1, timestamp=then), 5)
     say("good again", topic, batch(1, timestamp=then))
+    talk.eventually(lambda answer: answer["Topics"][0]["Partitions"][0]["Offset"] == 2,
+                    "ListOffsets", 5, ReplicaId=-1, label="both have arrived", Topics=[
+                        {"Name": topic, "Partitions": [{"PartitionIndex": 0, "Timestamp": -1}]}])
     fetch_all(talk, topic)
 
 

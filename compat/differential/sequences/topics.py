@@ -8,7 +8,7 @@ from . import sequence
 
 def create(talk, version, label, *topics, validate=False, timeout=30000):
     return talk.ask("CreateTopics", version, {
-        "TimeoutMs": timeout, "ValidateOnly": validate, "Topics": list(topics)}, label)
+        "timeoutMs": timeout, "validateOnly": validate, "Topics": list(topics)}, label)
 
 
 def wanted(name, partitions=1, replicas=1, assignments=(), **configs):
@@ -99,7 +99,7 @@ def topics_made(talk, version):
         say("more in sync than there are", wanted(own(f"{mark}s3"), min_insync_replicas="2"))
         say("a bad one among good ones", wanted(own(f"{mark}11")), wanted(bad, 0),
             wanted(own(f"{mark}12")))
-    talk.wait_for_leaders({own("c1"): 1, own("c2"): 3, own("c3"): 2, own("c9"): 2})
+    talk.settle()
     metadata(talk, "what became of them", own("c1"), own("c2"), own("c3"), own("c4"), own("c5"),
              own("c6"), own("c8") + ".x", own("c8") + "_x", own("c9"), own("c10"), own("v1"))
     talk.ask("DescribeConfigs", 1, {"Resources": [
@@ -135,8 +135,7 @@ def topics_deleted(talk, version):
             {"Name": names[5], "TopicId": IdOf(names[5])}]}, "both at once")
         talk.ask("DeleteTopics", version, {"TimeoutMs": 30000, "Topics": [
             {"Name": None, "TopicId": ZERO_UUID}]}, "neither")
-    talk.eventually(lambda answer: answer["Topics"][0]["ErrorCode"] == 3, "Metadata", 9,
-                    Topics=[{"Name": names[0]}], label="the first is gone")
+    talk.settle()
     metadata(talk, "what is left", *names)
 
 
@@ -147,7 +146,7 @@ def a_topic_made_again(talk):
     talk.ask("DeleteTopics", 6, {"TimeoutMs": 30000, "Topics": [
         {"Name": name, "TopicId": ZERO_UUID}]})
     talk.eventually(lambda answer: answer["Topics"][0]["ErrorCode"] == 3, "Metadata", 9,
-                    Topics=[{"Name": name}], label="gone")
+                    Topics=[{"Name": name}], AllowAutoTopicCreation=False, label="gone")
     talk.make_topic(name)
     assert talk.side.topic_ids[name] != first, "the id is the old one"
     talk.ask("Metadata", 12, {"Topics": [{"Name": None, "TopicId": first}]}, "by the old id")
@@ -247,7 +246,7 @@ def partitions_added(talk, version):
         say(f"two more, assigned{mark}", (names[1], 4, [[1], [1]]), validate=validate)
         say(f"good and bad{mark}", (names[2], 5, None), ("no-such-topic", 3, None),
             validate=validate)
-    talk.wait_for_leaders({names[0]: 3, names[1]: 4, names[2]: 5})
+    talk.settle()
     metadata(talk, "what became of them", *names)
 
 
