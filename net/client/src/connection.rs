@@ -6,7 +6,7 @@
 //! every later one gets the same error.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -25,6 +25,7 @@ use millstream_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsRespo
 use millstream_protocol::{ErrorCode, StrBytes, api};
 use millstream_reactor::{Notify, Reactor, Stream, Task, TaskQueue};
 
+use crate::cluster::Features;
 use crate::error::{ClientError, Result};
 
 /// The largest response that is accepted: what one fetch may ask for and some more.
@@ -70,6 +71,7 @@ struct Inner {
     config: ConnectionConfig,
     stream: Stream,
     versions: RefCell<AHashMap<i16, (i16, i16)>>,
+    features: RefCell<Features>,
     next_correlation_id: Cell<i32>,
     outbox: RefCell<Vec<Bytes>>,
     /// Requests put into the outbox so far, and those of them that have left.
@@ -126,6 +128,7 @@ impl Connection {
             config: config.clone(),
             stream,
             versions: RefCell::default(),
+            features: RefCell::default(),
             next_correlation_id: Cell::new(0),
             outbox: RefCell::default(),
             queued: Cell::new(0),
@@ -149,6 +152,17 @@ impl Connection {
     /// Whether it can still be used.
     pub fn is_open(&self) -> bool {
         self.handle.inner.failed.borrow().is_none()
+    }
+
+    /// Every API that the broker speaks by its number, with its oldest and newest version.
+    pub fn api_versions(&self) -> BTreeMap<i16, (i16, i16)> {
+        let versions = self.handle.inner.versions.borrow();
+        versions.iter().map(|(key, range)| (*key, *range)).collect()
+    }
+
+    /// The features that the broker tells of.
+    pub fn features(&self) -> Features {
+        self.handle.inner.features.borrow().clone()
     }
 
     /// The newest version of `R` that both sides speak.
@@ -228,9 +242,11 @@ impl Connection {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("millstream"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-        let mut response = self.api_versions(&request, 3).await?;
+        let mut response = self.ask_api_versions(&request, 3).await?;
         if response.error_code == ErrorCode::UnsupportedVersion.code() {
-            response = self.api_versions(&ApiVersionsRequest::default(), 0).await?;
+            response = self
+                .ask_api_versions(&ApiVersionsRequest::default(), 0)
+                .await?;
         }
         ClientError::check(
             || format!("ApiVersions at {}", self.address()),
@@ -243,10 +259,11 @@ impl Connection {
             .map(|api| (api.api_key, (api.min_version, api.max_version)))
             .collect();
         *self.handle.inner.versions.borrow_mut() = versions;
+        *self.handle.inner.features.borrow_mut() = Features::of(&response);
         Ok(())
     }
 
-    async fn api_versions(
+    async fn ask_api_versions(
         &self,
         request: &ApiVersionsRequest,
         version: i16,
@@ -443,27 +460,9 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Kafka's name of a request.
-fn api_name(api_key: i16) -> &'static str {
+fn api_name(api_key: i16) -> String {
     match ApiKey::try_from(api_key) {
-        Ok(ApiKey::Produce) => "Produce",
-        Ok(ApiKey::Fetch) => "Fetch",
-        Ok(ApiKey::ListOffsets) => "ListOffsets",
-        Ok(ApiKey::Metadata) => "Metadata",
-        Ok(ApiKey::OffsetCommit) => "OffsetCommit",
-        Ok(ApiKey::OffsetFetch) => "OffsetFetch",
-        Ok(ApiKey::FindCoordinator) => "FindCoordinator",
-        Ok(ApiKey::JoinGroup) => "JoinGroup",
-        Ok(ApiKey::Heartbeat) => "Heartbeat",
-        Ok(ApiKey::LeaveGroup) => "LeaveGroup",
-        Ok(ApiKey::SyncGroup) => "SyncGroup",
-        Ok(ApiKey::DescribeGroups) => "DescribeGroups",
-        Ok(ApiKey::ListGroups) => "ListGroups",
-        Ok(ApiKey::ApiVersions) => "ApiVersions",
-        Ok(ApiKey::CreateTopics) => "CreateTopics",
-        Ok(ApiKey::DeleteTopics) => "DeleteTopics",
-        Ok(ApiKey::InitProducerId) => "InitProducerId",
-        Ok(ApiKey::DescribeConfigs) => "DescribeConfigs",
-        Ok(ApiKey::DescribeCluster) => "DescribeCluster",
-        _ => "request",
+        Ok(key) => format!("{key:?}"),
+        Err(()) => format!("API {api_key}"),
     }
 }

@@ -40,13 +40,14 @@ pub enum ClientError {
     /// The broker does not speak a request, or no version of it that this client speaks.
     #[error(
         "{address} does not speak a version of {api} that this client does \
-         (client {client_min}–{client_max}, broker {broker_min}–{broker_max})"
+         (client {}, broker {})",
+        versions(*client_min, *client_max), versions(*broker_min, *broker_max)
     )]
     UnsupportedVersion {
         /// The broker's address.
         address: Rc<str>,
         /// The request.
-        api: &'static str,
+        api: String,
         /// The client's oldest version.
         client_min: i16,
         /// The client's newest version.
@@ -122,6 +123,15 @@ impl ClientError {
         }
     }
 
+    /// An answer that leaves out what was asked for.
+    pub(crate) fn unanswered(what: &str) -> ClientError {
+        ClientError::Broker {
+            what: what.into(),
+            code: ErrorCode::UnknownServerError,
+            message: Some("the broker's answer does not mention it".into()),
+        }
+    }
+
     /// Whether the same call may succeed later, perhaps at another broker.
     pub fn is_retriable(&self) -> bool {
         match self {
@@ -153,6 +163,13 @@ impl ClientError {
             address: address.into(),
             cause: error.to_string().into(),
         }
+    }
+}
+
+fn versions(min: i16, max: i16) -> String {
+    match min > max {
+        true => "none".to_owned(),
+        false => format!("{min} to {max}"),
     }
 }
 

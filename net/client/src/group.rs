@@ -30,9 +30,9 @@ use millstream_protocol::messages::sync_group_request::{
 use millstream_protocol::{ErrorCode, StrBytes};
 use millstream_reactor::{Notify, Task, TaskQueue};
 
-use crate::admin::decode_assignment;
 use crate::client::{Client, topic_name};
 use crate::error::{ClientError, Result};
+use crate::groups::decode_assignment;
 use crate::offsets::NamedPartition;
 use crate::range_assignor::assign_ranges;
 
