@@ -1,7 +1,5 @@
 //! `millstreamd`: reads the settings, checks the machine, starts a node and says where it is.
 
-mod port_owner;
-
 use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -23,7 +21,7 @@ use nix::unistd::Pid;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::port_owner::port_owner;
+use millstream_net::port_owner;
 
 /// Apache Kafka's job on today's Linux. With no options it runs a node in ./millstream-data that
 /// listens on 127.0.0.1:9092.

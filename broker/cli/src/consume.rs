@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io::{self, Write};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::{Either, select};
 use millstream_client::{
-    Client, Consumer, ConsumerConfig, ConsumerRecord, GroupConfig, NamedPartition, OffsetSpec,
-    StartPosition,
+    Client, ClientError, Consumer, ConsumerConfig, ConsumerRecord, GroupConfig, NamedPartition,
+    OffsetSpec, StartPosition,
 };
 use millstream_reactor::Reactor;
 use millstream_reactor::uring::terminate_signal;
@@ -27,9 +26,10 @@ const POLL: Duration = Duration::from_millis(500);
 pub async fn consume(
     client: Client,
     arguments: ConsumeArguments,
-    output: Output,
+    output: &Output,
 ) -> Result<(), Failure> {
-    let format = RecordFormat::parse(&arguments.format).map_err(Failure::Usage)?;
+    let format = RecordFormat::parse(&arguments.format, &arguments.null);
+    let format = format.map_err(Failure::Usage)?;
     let printer = Printer { format, output };
     let reactor = client.reactor().clone();
     let mut reading = Reading::start(client, &arguments).await?;
@@ -56,18 +56,27 @@ struct Reading {
     client: Client,
     consumer: Consumer,
     left: Option<u64>,
-    /// Where each partition ended when reading of it began, if that is where to stop.
-    ends: Option<BTreeMap<NamedPartition, i64>>,
+    in_group: bool,
+    /// Whether a group has said by now what is assigned.
+    polled: bool,
+    /// Whether reading stops at what was the end of each partition when it began.
+    exit_at_end: bool,
+    /// The time before which reading stops, in milliseconds since the epoch.
+    until: Option<i64>,
+    /// Where reading stops in each partition, as far as that is known.
+    ends: BTreeMap<NamedPartition, i64>,
     read_committed: bool,
 }
 
 impl Reading {
     async fn start(client: Client, arguments: &ConsumeArguments) -> Result<Reading, Failure> {
         let read_committed = !arguments.read_uncommitted;
+        let now = client.reactor().wall_clock_ms();
+        let offset = arguments.from.map_or(arguments.offset, Start::Time);
         let mut consumer = Consumer::new(
             client.clone(),
             ConsumerConfig {
-                offset_reset: Some(reset(arguments)?),
+                offset_reset: Some(reset(arguments, offset, now)?),
                 read_committed,
                 ..ConsumerConfig::default()
             },
@@ -84,7 +93,15 @@ impl Reading {
                 let mut starts = Vec::new();
                 for partition in chosen {
                     let partition = (topic.clone(), partition);
-                    let start = start(&client, &partition, arguments.offset, read_committed);
+                    if !known.partitions.contains_key(&partition.1) {
+                        let missing = ClientError::UnknownPartition {
+                            topic: known.name.clone(),
+                            partition: partition.1,
+                            count: known.partitions.len(),
+                        };
+                        return Err(missing.into());
+                    }
+                    let start = start(&client, &partition, offset, now, read_committed);
                     starts.push((partition.clone(), start.await?));
                 }
                 consumer.assign(starts);
@@ -94,17 +111,26 @@ impl Reading {
             client,
             consumer,
             left: arguments.count,
-            ends: arguments.exit_at_end.then(BTreeMap::new),
+            in_group: arguments.group.is_some(),
+            polled: false,
+            exit_at_end: arguments.exit_at_end,
+            until: arguments.until.map(|moment| moment.resolve(now)),
+            ends: BTreeMap::new(),
             read_committed,
         })
     }
 
     async fn run(
         &mut self,
-        printer: &Printer,
+        printer: &Printer<'_>,
         mut stop: Pin<Box<dyn Future<Output = ()>>>,
     ) -> Result<(), Failure> {
         while self.left != Some(0) {
+            // Before the records, so that none beyond a bound is printed.
+            self.look_up_ends().await?;
+            if self.is_at_end() {
+                return Ok(());
+            }
             let records = {
                 let polling = pin!(self.consumer.poll(POLL));
                 match select(polling, stop.as_mut()).await {
@@ -112,11 +138,9 @@ impl Reading {
                     Either::Right(_) => return Ok(()),
                 }
             };
+            self.polled = true;
             let wanted = self.take(records);
             printer.print(&wanted)?;
-            if self.is_at_end().await? {
-                return Ok(());
-            }
         }
         Ok(())
     }
@@ -124,6 +148,10 @@ impl Reading {
     /// The records that are still wanted; the consumer goes back to the first of the others, so
     /// that a group commits what was printed and no more.
     fn take(&mut self, mut records: Vec<ConsumerRecord>) -> Vec<ConsumerRecord> {
+        // What a group has been given it commits, so all of that is printed.
+        if !self.in_group {
+            records.retain(|record| self.is_before_end(record));
+        }
         let Some(left) = self.left else {
             return records;
         };
@@ -142,37 +170,69 @@ impl Reading {
         records
     }
 
-    async fn is_at_end(&mut self) -> Result<bool, Failure> {
-        let Some(ends) = &mut self.ends else {
-            return Ok(false);
-        };
-        let assigned: Vec<NamedPartition> = self.consumer.assignment().cloned().collect();
-        let fresh: Vec<_> = assigned
-            .iter()
-            .filter(|partition| !ends.contains_key(*partition))
-            .map(|partition| (partition.clone(), OffsetSpec::Latest))
-            .collect();
-        if !fresh.is_empty() {
-            let found = self
-                .client
-                .list_offsets(&fresh, self.read_committed)
-                .await?;
-            let found = found.into_iter();
-            ends.extend(found.map(|(partition, end)| (partition, end.unwrap_or(0))));
+    /// Asks where the partitions end that have been assigned since the last time. A time that is
+    /// still to come bounds nothing before it has come.
+    async fn look_up_ends(&mut self) -> Result<(), Failure> {
+        let now = self.client.reactor().wall_clock_ms();
+        let until = self.until.filter(|until| *until <= now);
+        if until.is_none() && !self.exit_at_end {
+            return Ok(());
         }
-        Ok(assigned.iter().all(|partition| {
+        let assigned = self.consumer.assignment();
+        let fresh: Vec<NamedPartition> = assigned
+            .filter(|partition| !self.ends.contains_key(*partition))
+            .cloned()
+            .collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let ask = async |spec: OffsetSpec| {
+            let asked: Vec<_> = fresh.iter().map(|name| (name.clone(), spec)).collect();
+            self.client.list_offsets(&asked, self.read_committed).await
+        };
+        let ends = ask(OffsetSpec::Latest).await?;
+        let bounds = match until {
+            Some(until) => ask(OffsetSpec::Timestamp(until)).await?,
+            None => BTreeMap::new(),
+        };
+        for partition in fresh {
+            let end = ends.get(&partition).copied().flatten().unwrap_or(0);
+            let bound = bounds.get(&partition).copied().flatten().unwrap_or(end);
+            self.ends.insert(partition, bound.min(end));
+        }
+        Ok(())
+    }
+
+    /// Whether every partition has been read up to its bound.
+    fn is_at_end(&self) -> bool {
+        let bounded = self.exit_at_end || !self.ends.is_empty();
+        let known = self.polled || !self.in_group;
+        let mut assigned = self.consumer.assignment();
+        let read = |partition: &NamedPartition| {
             let position = self.consumer.position(partition);
-            position.is_some_and(|position| position >= ends[partition])
-        }))
+            let end = self.ends.get(partition);
+            position
+                .zip(end)
+                .is_some_and(|(position, end)| position >= *end)
+        };
+        bounded && known && assigned.all(read)
+    }
+
+    /// Whether a record lies before the bound of its partition.
+    fn is_before_end(&self, record: &ConsumerRecord) -> bool {
+        match self.ends.get(&(record.topic.clone(), record.partition)) {
+            Some(end) => record.offset < *end,
+            None => self.until.is_none_or(|until| record.timestamp < until),
+        }
     }
 }
 
 /// Where a consumer begins that finds no offset, or one that is out of range.
-fn reset(arguments: &ConsumeArguments) -> Result<OffsetSpec, Failure> {
-    match arguments.offset {
+fn reset(arguments: &ConsumeArguments, offset: Start, now_ms: i64) -> Result<OffsetSpec, Failure> {
+    match offset {
         Start::Beginning => Ok(OffsetSpec::Earliest),
         Start::End => Ok(OffsetSpec::Latest),
-        Start::Timestamp(timestamp) => Ok(OffsetSpec::Timestamp(timestamp)),
+        Start::Time(moment) => Ok(OffsetSpec::Timestamp(moment.resolve(now_ms))),
         Start::Offset(_) | Start::Last(_) if arguments.group.is_some() => {
             let mend = "a group begins at its committed offsets: \
                         --offset takes beginning, end or @TIME with --group";
@@ -186,12 +246,13 @@ async fn start(
     client: &Client,
     partition: &NamedPartition,
     start: Start,
+    now_ms: i64,
     read_committed: bool,
 ) -> Result<StartPosition, Failure> {
     Ok(match start {
         Start::Beginning => StartPosition::Spec(OffsetSpec::Earliest),
         Start::End => StartPosition::Spec(OffsetSpec::Latest),
-        Start::Timestamp(timestamp) => StartPosition::Spec(OffsetSpec::Timestamp(timestamp)),
+        Start::Time(moment) => StartPosition::Spec(OffsetSpec::Timestamp(moment.resolve(now_ms))),
         Start::Offset(offset) => StartPosition::Offset(offset),
         Start::Last(count) => {
             let bounds = [OffsetSpec::Earliest, OffsetSpec::Latest];
@@ -206,12 +267,12 @@ async fn start(
     })
 }
 
-struct Printer {
+struct Printer<'a> {
     format: RecordFormat,
-    output: Output,
+    output: &'a Output,
 }
 
-impl Printer {
+impl Printer<'_> {
     fn print(&self, records: &[ConsumerRecord]) -> Result<(), Failure> {
         if records.is_empty() {
             return Ok(());
@@ -225,10 +286,6 @@ impl Printer {
                 self.format.write(record, &mut text);
             }
         }
-        let mut stdout = io::stdout().lock();
-        stdout
-            .write_all(&text)
-            .and_then(|()| stdout.flush())
-            .map_err(Failure::stdout)
+        self.output.write(&text)
     }
 }

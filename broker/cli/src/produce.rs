@@ -1,8 +1,8 @@
-//! `millstream produce`: lines in, records out.
+//! `millstream produce`: lines or JSON in, records out.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::io::{self, BufRead, BufReader};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -14,12 +14,16 @@ use millstream_protocol::compression::Codec;
 use millstream_reactor::{Receiver, Sender, mailbox};
 use serde_json::{Value, json};
 
-use crate::arguments::{AcksName, CodecName, ProduceArguments};
+use crate::arguments::{AcksName, CodecName, InputFormat, ProduceArguments};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::progress::Progress;
+use crate::record_format::record_from_json;
 
 /// Lines read ahead of the producer.
 const LINES_AHEAD: usize = 1024;
+/// Lines of a file taken before what has been gathered may leave.
+const LINES_AT_ONCE: u64 = 256;
 /// Records whose answers have not been looked at.
 const MAX_UNANSWERED: usize = 100_000;
 
@@ -27,9 +31,9 @@ const MAX_UNANSWERED: usize = 100_000;
 pub async fn produce(
     client: Client,
     arguments: ProduceArguments,
-    output: Output,
+    output: &Output,
 ) -> Result<(), Failure> {
-    let mut lines = read_lines(&arguments)?;
+    let (mut lines, size) = Lines::open(&arguments)?;
     let acks = match arguments.acks {
         AcksName::All => Acks::All,
         AcksName::Leader => Acks::Leader,
@@ -50,15 +54,30 @@ pub async fn produce(
     let topic: Rc<str> = arguments.topic.as_str().into();
     // A wrong topic is said before anything is typed.
     client.topic(&topic, config.create_topics).await?;
+    let reactor = client.reactor().clone();
     let producer = Producer::new(client, config);
+    let timestamp = arguments.timestamp;
+    let timestamp = timestamp.map(|moment| moment.resolve(reactor.wall_clock_ms()));
+    let shape = Shape {
+        arguments: &arguments,
+        topic: topic.clone(),
+        timestamp,
+    };
     let mut written = Written::default();
     let mut unanswered: VecDeque<Delivery> = VecDeque::new();
-    while let Some(line) = lines.recv().await {
+    let mut progress = Progress::of_bytes(output, size);
+    let mut number = 0_u64;
+    while let Some(line) = lines.next().await {
         let line = line.map_err(|source| Failure::Stream {
             what: "reading records",
             source,
         })?;
-        let record = record(&arguments, &topic, line)?;
+        number += 1;
+        progress.add(line.len() as u64 + 1);
+        if number.is_multiple_of(LINES_AT_ONCE) {
+            reactor.yield_now().await;
+        }
+        let record = shape.record(line, number)?;
         unanswered.push_back(producer.send(record).await?);
         if unanswered.len() >= MAX_UNANSWERED {
             let oldest = unanswered.pop_front().expect("there are many");
@@ -69,57 +88,107 @@ pub async fn produce(
     for delivery in unanswered {
         written.add(delivery.await?);
     }
+    drop(progress);
     written.report(&topic, output)
 }
 
-fn record(
-    arguments: &ProduceArguments,
-    topic: &Rc<str>,
-    line: Vec<u8>,
-) -> Result<ProducerRecord, Failure> {
-    let line = Bytes::from(line);
-    let (key, value) = match &arguments.key_separator {
-        None => (None, line),
-        Some(separator) => {
-            let found = line
-                .windows(separator.len())
-                .position(|window| window == separator.as_bytes());
-            let Some(at) = found else {
-                return Err(Failure::Usage(format!(
-                    "this line has no key separator {separator:?}: {:?}",
-                    String::from_utf8_lossy(&line)
-                )));
-            };
-            (Some(line.slice(..at)), line.slice(at + separator.len()..))
-        }
-    };
-    let headers = arguments.headers.iter();
-    Ok(ProducerRecord {
-        topic: topic.clone(),
-        partition: arguments.partition,
-        key,
-        value: (!arguments.empty_as_null || !value.is_empty()).then_some(value),
-        headers: headers
-            .map(|(name, value)| (name.clone(), Some(Bytes::from(value.clone()))))
-            .collect(),
-        timestamp: None,
-    })
+/// How a line becomes a record.
+struct Shape<'a> {
+    arguments: &'a ProduceArguments,
+    topic: Rc<str>,
+    timestamp: Option<i64>,
 }
 
-/// Reads lines on a thread of their own: reading blocks, and the shard's thread must not.
-fn read_lines(arguments: &ProduceArguments) -> Result<Receiver<io::Result<Vec<u8>>>, Failure> {
+impl Shape<'_> {
+    fn record(&self, line: Vec<u8>, number: u64) -> Result<ProducerRecord, Failure> {
+        let arguments = self.arguments;
+        let mut record = match arguments.input {
+            InputFormat::Lines => self.plain(Bytes::from(line), number)?,
+            InputFormat::Json => record_from_json(&line).map_err(|error| {
+                Failure::Usage(format!("line {number} is no record in JSON: {error}"))
+            })?,
+        };
+        record.topic = self.topic.clone();
+        record.partition = arguments.partition.or(record.partition);
+        record.timestamp = self.timestamp.or(record.timestamp);
+        if let Some(key) = &arguments.key {
+            record.key = Some(Bytes::copy_from_slice(key.as_bytes()));
+        }
+        let headers = arguments.headers.iter();
+        let headers = headers.map(|(name, value)| (name.clone(), Some(value.clone().into())));
+        record.headers.extend(headers);
+        if arguments.empty_as_null && record.value.as_ref().is_some_and(Bytes::is_empty) {
+            record.value = None;
+        }
+        Ok(record)
+    }
+
+    fn plain(&self, line: Bytes, number: u64) -> Result<ProducerRecord, Failure> {
+        let (key, value) = match &self.arguments.key_separator {
+            None => (None, line),
+            Some(separator) => {
+                let found = line
+                    .windows(separator.len())
+                    .position(|window| window == separator.as_bytes());
+                let Some(at) = found else {
+                    return Err(Failure::Usage(format!(
+                        "line {number} has no key separator {separator:?}: {:?}",
+                        String::from_utf8_lossy(&line)
+                    )));
+                };
+                (Some(line.slice(..at)), line.slice(at + separator.len()..))
+            }
+        };
+        Ok(ProducerRecord {
+            key,
+            value: Some(value),
+            ..ProducerRecord::default()
+        })
+    }
+}
+
+/// Where lines come from.
+enum Lines {
+    /// A file, whose reading keeps nobody waiting for long.
+    File(BufReader<File>, u8),
+    /// A thread that reads what may keep us waiting, as the shard's thread must not.
+    Thread(Receiver<io::Result<Vec<u8>>>),
+}
+
+impl Lines {
+    /// The lines, and how many bytes they have if that is known.
+    fn open(arguments: &ProduceArguments) -> Result<(Lines, u64), Failure> {
+        let separator = arguments.record_separator.unwrap_or(b'\n');
+        let Some(path) = &arguments.file else {
+            let lines = read_on_thread(io::BufReader::new(io::stdin()), separator)?;
+            return Ok((lines, 0));
+        };
+        let failed = |source| Failure::file(path, source);
+        let file = File::open(path).map_err(failed)?;
+        let kind = file.metadata().map_err(failed)?;
+        let file = BufReader::with_capacity(256 * 1024, file);
+        if kind.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        match kind.is_file() {
+            true => Ok((Lines::File(file, separator), kind.len())),
+            false => Ok((read_on_thread(file, separator)?, 0)),
+        }
+    }
+
+    async fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
+        match self {
+            Lines::File(file, separator) => read_line(file, *separator),
+            Lines::Thread(receiver) => receiver.recv().await,
+        }
+    }
+}
+
+fn read_on_thread(input: impl BufRead + Send + 'static, separator: u8) -> Result<Lines, Failure> {
     let (sender, receiver) = mailbox(LINES_AHEAD);
-    let file = match &arguments.file {
-        None => None,
-        Some(path) => Some(File::open(path).map_err(|source| Failure::file(path, source))?),
-    };
     let reader = std::thread::Builder::new().name("reader".to_owned());
-    let reading = reader.spawn(move || match file {
-        Some(file) => send_lines(BufReader::with_capacity(256 * 1024, file), sender),
-        None => send_lines(io::stdin().lock(), sender),
-    });
-    match reading {
-        Ok(_) => Ok(receiver),
+    match reader.spawn(move || send_lines(input, separator, sender)) {
+        Ok(_) => Ok(Lines::Thread(receiver)),
         Err(source) => Err(Failure::Stream {
             what: "starting the reader",
             source,
@@ -127,24 +196,26 @@ fn read_lines(arguments: &ProduceArguments) -> Result<Receiver<io::Result<Vec<u8
     }
 }
 
-fn send_lines(mut input: impl BufRead, mut sender: Sender<io::Result<Vec<u8>>>) {
-    loop {
-        let mut line = Vec::new();
-        let read = input.read_until(b'\n', &mut line);
-        let message = match read {
-            Ok(0) => return,
-            Ok(_) => {
-                if line.ends_with(b"\n") {
-                    line.pop();
-                }
-                Ok(line)
-            }
-            Err(error) => Err(error),
-        };
-        let failed = message.is_err();
-        if block_on(sender.send(message)).is_err() || failed {
+fn send_lines(mut input: impl BufRead, separator: u8, mut sender: Sender<io::Result<Vec<u8>>>) {
+    while let Some(line) = read_line(&mut input, separator) {
+        let failed = line.is_err();
+        if block_on(sender.send(line)).is_err() || failed {
             return;
         }
+    }
+}
+
+fn read_line(input: &mut impl BufRead, separator: u8) -> Option<io::Result<Vec<u8>>> {
+    let mut line = Vec::new();
+    match input.read_until(separator, &mut line) {
+        Ok(0) => None,
+        Ok(_) => {
+            if line.last() == Some(&separator) {
+                line.pop();
+            }
+            Some(Ok(line))
+        }
+        Err(error) => Some(Err(error)),
     }
 }
 
@@ -167,7 +238,7 @@ impl Written {
         range.1 = range.1.max(record.offset);
     }
 
-    fn report(&self, topic: &str, output: Output) -> Result<(), Failure> {
+    fn report(&self, topic: &str, output: &Output) -> Result<(), Failure> {
         if output.is_json() {
             let partitions = self.partitions.iter().map(|(partition, (first, last))| {
                 let known = |offset: i64| (offset >= 0).then_some(offset);
@@ -182,7 +253,7 @@ impl Written {
             return output.print(|| report, String::new);
         }
         // Standard output stays empty, as for other producers; a person at a terminal is told.
-        if io::stderr().is_terminal() {
+        if output.may_tell() {
             let places = self
                 .partitions
                 .iter()
@@ -191,7 +262,11 @@ impl Written {
                     (first, last) => format!("partition {partition} offsets {first}-{last}"),
                 });
             let places: Vec<String> = places.collect();
-            eprintln!("{} records to {topic}: {}", self.records, places.join(", "));
+            output.note(&format!(
+                "{} records to {topic}: {}",
+                self.records,
+                places.join(", ")
+            ));
         }
         Ok(())
     }

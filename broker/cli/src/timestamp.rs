@@ -1,12 +1,51 @@
-//! Times as people write them: RFC 3339 in UTC.
+//! Times as people write them: RFC 3339 in UTC, or a while ago.
+
+use std::str::FromStr;
+
+use crate::duration::parse_duration;
 
 const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// A time that may depend on when the command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// At so many milliseconds since the epoch.
+    At(i64),
+    /// So many milliseconds before the command runs.
+    Ago(i64),
+}
+
+impl Moment {
+    /// Milliseconds since the epoch.
+    pub fn resolve(self, now_ms: i64) -> i64 {
+        match self {
+            Moment::At(ms) => ms,
+            Moment::Ago(ms) => now_ms.saturating_sub(ms),
+        }
+    }
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    /// Understands `now`, `-1h30m` and what [`parse_timestamp`] does.
+    fn from_str(text: &str) -> Result<Moment, String> {
+        if text == "now" {
+            return Ok(Moment::Ago(0));
+        }
+        match text.strip_prefix('-') {
+            Some(ago) => parse_duration(ago).map(Moment::Ago),
+            None => parse_timestamp(text).map(Moment::At),
+        }
+    }
+}
 
 /// Milliseconds since the epoch, from a number of them or from a date such as
 /// `2026-01-31T23:59:00Z`, `2026-01-31 23:59` or `2026-01-31`, in UTC.
 pub fn parse_timestamp(text: &str) -> Result<i64, String> {
     let wrong = || {
-        "a time is milliseconds since the epoch, or a date in UTC such as 2026-01-31T23:59:00Z"
+        "a time is milliseconds since the epoch, a date in UTC such as 2026-01-31T23:59:00Z, now, \
+         or a while ago as in -1h30m"
             .to_owned()
     };
     if let Ok(ms) = text.parse::<i64>() {
@@ -101,6 +140,16 @@ mod tests {
         assert_eq!(parse_timestamp("2000-02-29"), Ok(951_782_400_000));
         assert_eq!(parse_timestamp("2000-02-29 12:34"), Ok(951_827_640_000));
         assert_eq!(parse_timestamp("12345"), Ok(12345));
+    }
+
+    #[test]
+    fn moments_may_be_relative() {
+        assert_eq!("now".parse::<Moment>().map(|m| m.resolve(5000)), Ok(5000));
+        assert_eq!("-2s".parse::<Moment>().map(|m| m.resolve(5000)), Ok(3000));
+        assert_eq!("4000".parse::<Moment>().map(|m| m.resolve(5000)), Ok(4000));
+        for wrong in ["", "-", "-2", "later", "--1s"] {
+            assert!(wrong.parse::<Moment>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures::channel::oneshot;
 use crate::error::{ClientError, Result};
 
 /// Splits `host:port`; the port is 9092 when it is left out. An IPv6 host stands in brackets.
-pub(crate) fn split_host_port(address: &str) -> Result<(String, u16)> {
+pub fn split_host_port(address: &str) -> Result<(String, u16)> {
     let invalid = || ClientError::InvalidAddress {
         address: address.to_owned(),
     };
@@ -27,7 +27,7 @@ pub(crate) fn split_host_port(address: &str) -> Result<(String, u16)> {
 
 /// The addresses behind a name. A number needs no look-up; a look-up blocks, so it has a thread of
 /// its own for as long as it takes.
-pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
+pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }

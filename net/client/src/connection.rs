@@ -237,16 +237,25 @@ impl Connection {
         self.handle.inner.config.request_timeout
     }
 
-    /// Asks for the versions, in version 3 first; a broker that is too old answers in version 0.
+    /// Asks for the versions. A broker that does not know the version of the question answers in
+    /// version 0 with those it knows. Only from version 4 on are features told that begin at level
+    /// 0 (KIP-1022), and from version 3 on any.
     async fn negotiate(&self) -> Result<()> {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("millstream"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-        let mut response = self.ask_api_versions(&request, 3).await?;
+        let mut response = self.ask_api_versions(&request, 4).await?;
         if response.error_code == ErrorCode::UnsupportedVersion.code() {
-            response = self
-                .ask_api_versions(&ApiVersionsRequest::default(), 0)
-                .await?;
+            let known = response.api_keys.iter();
+            let known = known.filter(|api| api.api_key == ApiVersionsRequest::KEY);
+            let newest = known.map(|api| api.max_version).max().unwrap_or(0);
+            response = match newest {
+                3.. => self.ask_api_versions(&request, 3).await?,
+                _ => {
+                    self.ask_api_versions(&ApiVersionsRequest::default(), 0)
+                        .await?
+                }
+            };
         }
         ClientError::check(
             || format!("ApiVersions at {}", self.address()),

@@ -27,6 +27,7 @@ mod range_assignor;
 mod record;
 mod topics;
 
+pub use address::{resolve, split_host_port};
 pub use client::{Client, ClientConfig, Purpose};
 pub use cluster::{
     ClusterDescription, Features, FinalizedFeature, Quorum, QuorumReplica, SupportedFeature,

@@ -20,8 +20,6 @@ pub enum OffsetSpec {
     Latest,
     /// The first record of this time or later, in milliseconds since the epoch.
     Timestamp(i64),
-    /// The record with the largest timestamp.
-    MaxTimestamp,
 }
 
 impl OffsetSpec {
@@ -30,7 +28,6 @@ impl OffsetSpec {
             OffsetSpec::Earliest => -2,
             OffsetSpec::Latest => -1,
             OffsetSpec::Timestamp(timestamp) => timestamp.max(0),
-            OffsetSpec::MaxTimestamp => -3,
         }
     }
 }

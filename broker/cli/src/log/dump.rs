@@ -4,7 +4,7 @@
 //! batch. What follows the last whole batch is said: nothing, zeros made ahead, or garbage.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use millstream_protocol::compression::Decompressor;
@@ -19,18 +19,20 @@ use crate::timestamp::format_timestamp;
 
 /// How much is read at once.
 const WINDOW: usize = 1024 * 1024;
+/// How much is printed at once.
+const PRINTED_AT_ONCE: usize = 64 * 1024;
 /// The largest batch that is believed: Kafka allows up to 2 GiB, nobody has them.
 const MAX_BATCH_BYTES: usize = 512 * 1024 * 1024;
 
 /// Prints the batches of the files and folders that are named.
-pub fn dump(arguments: &LogDumpArguments, output: Output) -> Result<(), Failure> {
+pub fn dump(arguments: &LogDumpArguments, output: &Output) -> Result<(), Failure> {
     let mut damaged = 0;
     for path in segment_files(&arguments.paths)? {
         let mut dump = Dump {
             path: &path,
             records: arguments.records,
             output,
-            out: io::BufWriter::new(io::stdout().lock()),
+            out: Vec::new(),
             decompressor: Decompressor::new(),
             summary: Summary::default(),
         };
@@ -39,8 +41,8 @@ pub fn dump(arguments: &LogDumpArguments, output: Output) -> Result<(), Failure>
     }
     match damaged {
         0 => Ok(()),
-        1 => Err(Failure::Partial("a batch is damaged".to_owned())),
-        _ => Err(Failure::Partial(format!("{damaged} batches are damaged"))),
+        1 => Err(Failure::Findings("a batch is damaged".to_owned())),
+        _ => Err(Failure::Findings(format!("{damaged} batches are damaged"))),
     }
 }
 
@@ -83,8 +85,9 @@ struct Summary {
 struct Dump<'a> {
     path: &'a Path,
     records: bool,
-    output: Output,
-    out: io::BufWriter<io::StdoutLock<'static>>,
+    output: &'a Output,
+    /// What is printed once there is enough of it.
+    out: Vec<u8>,
     decompressor: Decompressor,
     summary: Summary,
 }
@@ -206,11 +209,20 @@ impl Dump<'_> {
         } else {
             self.line(&format!("{batches} batches, {records} records{tail}"))?;
         }
-        self.out.flush().map_err(Failure::stdout)
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.output.write(&std::mem::take(&mut self.out))
     }
 
     fn line(&mut self, text: &str) -> Result<(), Failure> {
-        writeln!(self.out, "{text}").map_err(Failure::stdout)
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'\n');
+        match self.out.len() < PRINTED_AT_ONCE {
+            true => Ok(()),
+            false => self.flush(),
+        }
     }
 }
 

@@ -1,118 +1,12 @@
-//! What the command line says.
+//! Arguments of `millstream produce` and `millstream consume`.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 
-use crate::timestamp::parse_timestamp;
-
-/// The address used when none is given.
-pub const DEFAULT_BOOTSTRAP_SERVER: &str = "127.0.0.1:9092";
-
-/// Talk to Millstream, or to any other Kafka cluster.
-#[derive(Debug, Parser)]
-#[command(
-    name = "millstream",
-    version,
-    arg_required_else_help = true,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage."
-)]
-pub struct Arguments {
-    /// Addresses of some brokers; by default $MILLSTREAM_BOOTSTRAP_SERVER, or 127.0.0.1:9092
-    #[arg(short, long, global = true, value_name = "HOST:PORT[,...]")]
-    pub bootstrap_server: Option<String>,
-
-    /// How results are printed
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t,
-        value_name = "FORMAT"
-    )]
-    pub output: OutputFormat,
-
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// How results are printed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs: one JSON document, or one for each record.
-    Json,
-}
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Create, list, describe and delete topics
-    #[command(subcommand)]
-    Topic(TopicCommand),
-    /// Write records: lines of standard input or of a file
-    Produce(ProduceArguments),
-    /// Read records, alone or as a member of a group
-    Consume(ConsumeArguments),
-    /// List and describe consumer groups
-    #[command(subcommand)]
-    Group(GroupCommand),
-    /// Look into log files without a broker
-    #[command(subcommand)]
-    Log(LogCommand),
-}
-
-/// What to do with topics.
-#[derive(Debug, Subcommand)]
-pub enum TopicCommand {
-    /// Create a topic
-    Create(TopicCreateArguments),
-    /// List the topics
-    List {
-        /// Kafka's own topics too
-        #[arg(long)]
-        internal: bool,
-    },
-    /// Show partitions, leaders, offsets and settings of topics
-    Describe {
-        /// The topics
-        #[arg(required = true, value_name = "TOPIC")]
-        topics: Vec<String>,
-    },
-    /// Delete topics and all their records
-    Delete {
-        /// The topics
-        #[arg(required = true, value_name = "TOPIC")]
-        topics: Vec<String>,
-        /// Succeed where there is no such topic
-        #[arg(long)]
-        if_exists: bool,
-    },
-}
-
-/// A topic to be made.
-#[derive(Debug, Args)]
-pub struct TopicCreateArguments {
-    /// Its name
-    #[arg(value_name = "TOPIC")]
-    pub topic: String,
-    /// How many partitions; the broker's num.partitions if not given
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
-    pub partitions: Option<i32>,
-    /// How many replicas of each; the broker's default.replication.factor if not given
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..))]
-    pub replication_factor: Option<i16>,
-    /// A setting of the topic, such as retention.ms=3600000; may be repeated
-    #[arg(short, long = "config", value_name = "KEY=VALUE", value_parser = parse_pair)]
-    pub configs: Vec<(String, String)>,
-    /// Succeed if the topic is there already, whatever it is like
-    #[arg(long)]
-    pub if_not_exists: bool,
-}
+use super::parse_pair;
+use crate::timestamp::Moment;
 
 /// Where records come from and how they are written.
 #[derive(Debug, Args)]
@@ -120,27 +14,50 @@ pub struct ProduceArguments {
     /// The topic
     #[arg(short, long)]
     pub topic: String,
-    /// Read lines from this file instead of standard input
+    /// Read this file instead of standard input
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// What a record is in the input
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub input: InputFormat,
     /// The partition; by the key if not given, and without a key any
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub partition: Option<i32>,
+    /// The key of every record
+    #[arg(long, value_name = "KEY", conflicts_with = "key_separator")]
+    pub key: Option<String>,
     /// What stands between key and value in each line; without it lines are values alone
     #[arg(short, long, value_name = "SEPARATOR", value_parser = parse_separator)]
     pub key_separator: Option<String>,
+    /// What stands between records instead of the end of a line: one character
+    #[arg(short = 'D', long, value_name = "SEPARATOR", value_parser = parse_record_separator)]
+    pub record_separator: Option<u8>,
     /// A header of every record; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", value_parser = parse_pair)]
     pub headers: Vec<(String, String)>,
+    /// The time of every record instead of now
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub timestamp: Option<Moment>,
     /// Write an empty value as null, which deletes the key in a compacted topic
-    #[arg(long)]
+    #[arg(short = 'Z', long)]
     pub empty_as_null: bool,
     /// How batches are compressed
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short = 'z', long, value_enum, default_value_t)]
     pub codec: CodecName,
     /// Who must have a record before it counts as written
     #[arg(long, value_enum, default_value_t)]
     pub acks: AcksName,
+}
+
+/// What a record is in the input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum InputFormat {
+    /// A line is a value, or a key and a value
+    #[default]
+    Lines,
+    /// A line is a JSON object, as `consume --output json` prints it; a partition, a timestamp
+    /// and headers in it are kept
+    Json,
 }
 
 /// A compression codec.
@@ -200,27 +117,54 @@ pub struct ConsumeArguments {
         end        records that come from now on\n\
         1234       this offset (not with a group)\n\
         -10        the last 10 records of each partition (not with a group)\n\
-        @TIME      the first record of this time or later, in milliseconds since the epoch\n\
-        \u{20}          or as 2026-01-31T23:59:00Z"
+        @TIME      the first record of this time or later: milliseconds since the epoch,\n\
+        \u{20}          2026-01-31T23:59:00Z, or a while ago as in @-90m"
     )]
     pub offset: Start,
+    /// Begin at the first record of this time or later, as --offset @TIME
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        conflicts_with = "offset"
+    )]
+    pub from: Option<Moment>,
+    /// Stop in each partition before the first record of this time or later
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        conflicts_with = "group"
+    )]
+    pub until: Option<Moment>,
     /// Share the topic with the other members of this group, and commit what was read
     #[arg(short, long)]
     pub group: Option<String>,
     /// Stop after so many records
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, visible_short_alias = 'c', value_name = "N")]
     pub count: Option<u64>,
     /// Stop at what was the end when reading began
     #[arg(short, long)]
     pub exit_at_end: bool,
     /// How a record is printed; not with --output json
     #[arg(short, long, default_value = "%s\\n")]
-    #[arg(long_help = "How a record is printed (not with --output json):\n\
+    #[arg(
+        long_help = "How a record is printed, as with kcat (not with --output json):\n\
         %t topic, %p partition, %o offset, %T timestamp in ms, %D timestamp as a date,\n\
-        %k key, %K its length (-1 for null), %s value, %S its length (-1 for null),\n\
+        %k key, %K its length (-1 for null),\n\
+        %s or %v value, %S its length (-1 for null), %R its length in 4 bytes, big endian,\n\
         %h headers as name=value with commas between, %% a percent sign,\n\
-        \\n a new line, \\t a tab, \\0 a zero byte, \\\\ a backslash")]
+        \\n a new line, \\r a return, \\t a tab, \\0 a zero byte, \\x1f any byte, \\\\ a backslash"
+    )]
     pub format: String,
+    /// Print this where a key or value is null
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub null: String,
     /// Read records of transactions that are not committed too
     #[arg(long)]
     pub read_uncommitted: bool,
@@ -237,8 +181,8 @@ pub enum Start {
     Offset(i64),
     /// So many records before the end.
     Last(i64),
-    /// At a time, in milliseconds since the epoch.
-    Timestamp(i64),
+    /// At a time.
+    Time(Moment),
 }
 
 impl FromStr for Start {
@@ -256,8 +200,10 @@ impl FromStr for Start {
             "beginning" | "earliest" | "start" => Ok(Start::Beginning),
             "end" | "latest" => Ok(Start::End),
             _ => {
-                if let Some(time) = text.strip_prefix('@') {
-                    parse_timestamp(time).map(Start::Timestamp)
+                // kcat writes s@TIME.
+                let time = text.strip_prefix("s@").or_else(|| text.strip_prefix('@'));
+                if let Some(time) = time {
+                    time.parse().map(Start::Time)
                 } else if let Some(count) = text.strip_prefix('-') {
                     number(count).map(Start::Last)
                 } else {
@@ -265,43 +211,6 @@ impl FromStr for Start {
                 }
             }
         }
-    }
-}
-
-/// What to do with groups.
-#[derive(Debug, Subcommand)]
-pub enum GroupCommand {
-    /// List the groups
-    List,
-    /// Show members, committed offsets and lag of a group
-    Describe {
-        /// The group
-        group: String,
-    },
-}
-
-/// What to do with log files.
-#[derive(Debug, Subcommand)]
-pub enum LogCommand {
-    /// Print the batches of .log files, or of all of a partition's folder
-    Dump(LogDumpArguments),
-}
-
-/// Which log files are printed.
-#[derive(Debug, Args)]
-pub struct LogDumpArguments {
-    /// .log files, or folders with them
-    #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
-    /// The records of each batch too
-    #[arg(short, long)]
-    pub records: bool,
-}
-
-fn parse_pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write name=value".to_owned()),
     }
 }
 
@@ -313,15 +222,21 @@ fn parse_separator(text: &str) -> Result<String, String> {
     }
 }
 
+fn parse_record_separator(text: &str) -> Result<u8, String> {
+    match text {
+        "\\n" => Ok(b'\n'),
+        "\\t" => Ok(b'\t'),
+        "\\0" => Ok(0),
+        _ => match text.as_bytes() {
+            [byte] => Ok(*byte),
+            _ => Err("write one character, or \\n, \\t or \\0".to_owned()),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
-    }
 
     #[test]
     fn starts_are_understood() {
@@ -331,8 +246,10 @@ mod tests {
             ("0", Start::Offset(0)),
             ("42", Start::Offset(42)),
             ("-7", Start::Last(7)),
-            ("@1000", Start::Timestamp(1000)),
-            ("@1970-01-01T00:00:01Z", Start::Timestamp(1000)),
+            ("@1000", Start::Time(Moment::At(1000))),
+            ("s@1000", Start::Time(Moment::At(1000))),
+            ("@-5s", Start::Time(Moment::Ago(5000))),
+            ("@1970-01-01T00:00:01Z", Start::Time(Moment::At(1000))),
         ] {
             assert_eq!(text.parse(), Ok(start), "{text}");
         }

@@ -6,9 +6,16 @@ use std::{fmt, fs};
 
 /// A process of this machine that has a listening socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PortOwner {
+pub struct PortOwner {
     pid: u32,
     name: String,
+}
+
+impl PortOwner {
+    /// The program's name, as the kernel knows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 impl fmt::Display for PortOwner {
@@ -19,7 +26,7 @@ impl fmt::Display for PortOwner {
 
 /// The process that listens where `address` would, if it can be seen: a process that was killed has
 /// let go of its sockets before the kernel has closed them, and another user's are hidden.
-pub(crate) fn port_owner(address: SocketAddr) -> Option<PortOwner> {
+pub fn port_owner(address: SocketAddr) -> Option<PortOwner> {
     let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .into_iter()
         .filter_map(|table| fs::read_to_string(table).ok())
