@@ -154,13 +154,14 @@ fn client_exit_code(error: &ClientError) -> u8 {
         | ClientError::Disconnected { .. }
         | ClientError::Timeout { .. } => 4,
         ClientError::InvalidAddress { .. } => 2,
-        ClientError::Broker { code, .. } => match code {
-            ErrorCode::UnknownTopicOrPartition
-            | ErrorCode::UnknownTopicId
-            | ErrorCode::GroupIdNotFound
-            | ErrorCode::BrokerNotAvailable => 3,
-            _ => 1,
-        },
+        ClientError::Broker {
+            code:
+                ErrorCode::UnknownTopicOrPartition
+                | ErrorCode::UnknownTopicId
+                | ErrorCode::GroupIdNotFound
+                | ErrorCode::BrokerNotAvailable,
+            ..
+        } => 3,
         _ => 1,
     }
 }

@@ -41,7 +41,7 @@ impl BrokerPlace {
                 .filter_map(|line| line.split_once('='))
                 .filter(|(name, _)| name.trim() == key)
                 .map(|(_, value)| value.trim().to_owned())
-                .last()
+                .next_back()
         };
         let listeners = value("listeners").unwrap_or_else(|| DEFAULT_LISTENER.to_owned());
         let folder = value("log.dirs").or_else(|| value("log.dir"));
