@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use millstream_client::ClientError;
+use millstream_packaging::WriteError;
 use thiserror::Error;
 
 /// Why there is no measurement.
@@ -14,6 +15,9 @@ pub enum Failure {
     /// This machine cannot run the measurement.
     #[error("{0}")]
     System(String),
+    /// A man page or completion cannot be written.
+    #[error(transparent)]
+    Reference(#[from] WriteError),
     /// The broker cannot be reached, or has broken off.
     #[error("{0}")]
     Client(String),

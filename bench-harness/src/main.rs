@@ -8,10 +8,12 @@ mod first_answer;
 mod latency;
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use millstream_packaging::write_reference;
 use millstream_reactor::Reactor;
 use millstream_reactor::uring::{ShardOptions, probe, start_shard};
 
@@ -43,6 +45,13 @@ enum Command {
     /// Sends records at a steady rate and measures each until a consumer has it: from the time at
     /// which it was due, so that a broker that stalls cannot hide the records that had to wait.
     Latency(latency::Options),
+    /// Writes the man page and completions of shells, laid out as in /usr/share.
+    #[command(hide = true)]
+    WriteReference {
+        /// The folder.
+        #[arg(value_name = "DIR")]
+        share: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -57,6 +66,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
+    if let Command::WriteReference { share } = &arguments.command {
+        return write_pages(share);
+    }
     let address = resolve(&arguments.bootstrap_server)?;
     probe().map_err(|lack| Failure::System(lack.to_string()))?;
     let options = ShardOptions {
@@ -78,7 +90,12 @@ async fn measure(reactor: &Reactor, address: SocketAddr, command: Command) -> Re
             first_answer::wait(reactor, address, Duration::from_secs(seconds)).await
         }
         Command::Latency(options) => latency::measure(reactor, address, options).await,
+        Command::WriteReference { share } => write_pages(&share),
     }
+}
+
+fn write_pages(share: &Path) -> Result<(), Failure> {
+    Ok(write_reference(&Arguments::command(), share)?)
 }
 
 fn resolve(server: &str) -> Result<SocketAddr, Failure> {

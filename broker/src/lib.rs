@@ -8,6 +8,7 @@ pub mod fetch;
 mod handlers;
 pub mod metrics;
 mod node;
+pub mod reference;
 pub mod shard;
 
 pub use node::{BoundListener, ControllerStart, Node, NodeError, ShardStart, Supervisor};

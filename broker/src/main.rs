@@ -1,6 +1,8 @@
 //! `millstreamd`: reads the settings, checks the machine, starts a node and says where it is.
 
-use std::io::{self, IsTerminal};
+mod service_manager;
+
+use std::io::{self, IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,10 +10,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, ValueEnum};
 use futures::executor::block_on;
-use millstream_broker::config::{BrokerConfig, Endpoint, Settings, broker_keys};
-use millstream_broker::{BoundListener, Node, NodeError};
+use millstream_broker::config::{BrokerConfig, Endpoint, Settings};
+use millstream_broker::{BoundListener, Node, NodeError, reference};
+use millstream_packaging::write_reference;
 use millstream_reactor::uring::{
     PortReservation, ShardHandle, ShardOptions, catch_terminate_signals, probe, reserve_port,
     start_shard, supports_direct_io,
@@ -21,12 +24,20 @@ use nix::unistd::Pid;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::service_manager::ServiceManager;
 use millstream_net::port_owner;
+
+/// What the help says after the options.
+const AFTER_HELP: &str = "\
+MILLSTREAM_LOG in the environment says what is logged to standard error: error, warn, info (the
+default), debug or trace, also by module, such as info,millstream_storage=debug.
+SIGTERM and SIGINT stop the node: requests under way are answered and the logs closed.
+Exit codes: 0 stopped or printed, 1 failed, 2 wrong usage.";
 
 /// Apache Kafka's job on today's Linux. With no options it runs a node in ./millstream-data that
 /// listens on 127.0.0.1:9092.
 #[derive(Debug, Parser)]
-#[command(name = "millstreamd", version)]
+#[command(name = "millstreamd", version, after_help = AFTER_HELP)]
 struct Options {
     /// Settings in Kafka's own format, server.properties.
     #[arg(long, value_name = "FILE")]
@@ -38,8 +49,26 @@ struct Options {
     #[arg(long)]
     allow_buffered_io: bool,
     /// Print every setting with its default and what it does, and exit.
-    #[arg(long)]
-    list_settings: bool,
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text"
+    )]
+    list_settings: Option<SettingsFormat>,
+    /// Write the man page and completions of shells under DIR, as /usr/share has them, and exit.
+    #[arg(long, value_name = "DIR", hide = true)]
+    write_reference: Option<PathBuf>,
+}
+
+/// How the settings are listed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SettingsFormat {
+    /// For a terminal.
+    Text,
+    /// docs/configuration.md.
+    Markdown,
 }
 
 /// Why the process ends, in words for the person who started it.
@@ -48,9 +77,8 @@ type Failure = String;
 fn main() -> ExitCode {
     let started = Instant::now();
     let options = Options::parse();
-    if options.list_settings {
-        list_settings();
-        return ExitCode::SUCCESS;
+    if let Some(done) = print_reference(&options) {
+        return done;
     }
     let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
@@ -58,7 +86,32 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    match run(&options, started) {
+    finish(run(&options, started))
+}
+
+/// What needs no node, if it was asked for.
+fn print_reference(options: &Options) -> Option<ExitCode> {
+    let printed = match options.list_settings {
+        Some(SettingsFormat::Text) => print(&reference::settings_text()),
+        Some(SettingsFormat::Markdown) => print(&reference::settings_page()),
+        None => {
+            let share = options.write_reference.as_ref()?;
+            write_reference(&Options::command(), share).map_err(|error| error.to_string())
+        }
+    };
+    Some(finish(printed))
+}
+
+/// Prints a text; a reader that has seen enough, such as `head`, is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(cause.to_string()),
+        _ => Ok(()),
+    }
+}
+
+fn finish(result: Result<(), Failure>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("millstreamd: {failure}");
@@ -107,7 +160,11 @@ fn run(options: &Options, started: Instant) -> Result<(), Failure> {
     let mut supervisor = node.supervisor;
     block_on(supervisor.start()).map_err(|error| error.to_string())?;
     announce(&config, &listeners, metrics, shards, started);
+    let service_manager = ServiceManager::from_environment();
+    service_manager.tell("READY=1");
 
+    block_on(supervisor.stopping()).map_err(|error| error.to_string())?;
+    service_manager.tell("STOPPING=1");
     block_on(supervisor.finish()).map_err(|error| error.to_string())?;
     threads.into_iter().for_each(ShardHandle::join);
     controller
@@ -327,14 +384,5 @@ fn announce(
             "try: millstream --bootstrap-server {}:{} topic create hello",
             address.0, address.1
         );
-    }
-}
-
-fn list_settings() {
-    let mut keys: Vec<_> = broker_keys().collect();
-    keys.sort_by_key(|key| key.name);
-    for key in keys {
-        println!("{} = {}", key.name, key.default.unwrap_or("(none)"));
-        println!("    {:?}: {}", key.status, key.text);
     }
 }

@@ -129,6 +129,7 @@ pub struct ShardStart {
 enum Step {
     Opened,
     Listening,
+    Stopping,
     Drained,
     Closed(ClosedShard),
     Failed(NodeError),
@@ -268,6 +269,18 @@ impl Supervisor {
             let _ = listen.send(());
         }
         self.all(|step| matches!(step, Step::Listening)).await
+    }
+
+    /// Waits until a shard begins to stop, which [`Supervisor::stop`] or a signal makes it do.
+    pub async fn stopping(&mut self) -> Result<(), NodeError> {
+        loop {
+            match self.steps.next().await {
+                Some(Step::Stopping) => return Ok(()),
+                Some(Step::Failed(error)) => return Err(error),
+                Some(_) => {}
+                None => return Err(NodeError::PartStopped),
+            }
+        }
     }
 
     /// Waits until every shard has stopped listening, which [`Supervisor::stop`] or a signal makes
@@ -477,6 +490,7 @@ impl ShardStart {
         let signal = Box::pin(terminate_signal(&reactor));
         select(signal, self.stop).await;
         readiness.set(false);
+        let _ = self.steps.send(Step::Stopping).await;
         shard.begin_shutdown();
         join_all(accepting).await;
         let _ = self.steps.send(Step::Drained).await;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use millstream_client::ClientError;
+use millstream_packaging::WriteError;
 use millstream_protocol::ErrorCode;
 use millstream_reactor::uring::Unsupported;
 use thiserror::Error;
@@ -33,6 +34,9 @@ pub enum Failure {
         /// How.
         source: io::Error,
     },
+    /// A man page or completion cannot be written.
+    #[error(transparent)]
+    Reference(#[from] WriteError),
     /// The command line asks for what cannot be.
     #[error("{0}")]
     Usage(String),

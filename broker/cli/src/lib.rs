@@ -25,6 +25,7 @@ use std::time::Duration;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use millstream_client::{Client, ClientConfig};
+use millstream_packaging::write_reference;
 use millstream_reactor::Reactor;
 
 use crate::arguments::{Arguments, ClusterCommand, Command, DEFAULT_BOOTSTRAP_SERVER, LogCommand};
@@ -37,6 +38,9 @@ pub fn run_alone(arguments: &Arguments, output: &Output) -> Option<Result<(), Fa
         Command::Log(LogCommand::Dump(arguments)) => Some(log::dump(arguments, output)),
         Command::Log(LogCommand::Verify(arguments)) => Some(log::verify(arguments, output)),
         Command::Completions { shell } => Some(completions(*shell, output)),
+        Command::WriteReference { share } => {
+            Some(write_reference(&Arguments::command(), share).map_err(Failure::from))
+        }
         _ => None,
     }
 }
@@ -61,9 +65,10 @@ pub async fn run(reactor: &Reactor, arguments: Arguments, output: &Output) -> Re
         Command::Cluster(ClusterCommand::Info { apis }) => {
             cluster::info(&client, apis, output).await
         }
-        Command::Log(_) | Command::Doctor(_) | Command::Completions { .. } => {
-            unreachable!("these have been done above")
-        }
+        Command::Log(_)
+        | Command::Doctor(_)
+        | Command::Completions { .. }
+        | Command::WriteReference { .. } => unreachable!("these have been done above"),
     }
 }
 

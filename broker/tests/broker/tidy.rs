@@ -36,6 +36,7 @@ const DEPENDENCIES: &[(&str, &str, &[&str])] = &[
             "coordinator",
             "metadata",
             "net",
+            "packaging",
             "protocol",
             "raft",
             "reactor",
@@ -46,9 +47,21 @@ const DEPENDENCIES: &[(&str, &str, &[&str])] = &[
     (
         "broker/cli",
         "cli",
-        &["client", "net", "protocol", "reactor", "storage"],
+        &[
+            "client",
+            "net",
+            "packaging",
+            "protocol",
+            "reactor",
+            "storage",
+        ],
     ),
-    ("bench-harness", "bench", &["client", "protocol", "reactor"]),
+    (
+        "bench-harness",
+        "bench",
+        &["client", "packaging", "protocol", "reactor"],
+    ),
+    ("packaging", "packaging", &[]),
 ];
 
 /// Crates of others that pure crates do without, and that others than `reactor` must not name.
@@ -162,6 +175,7 @@ fn sources() -> BTreeMap<PathBuf, String> {
         "controller",
         "broker",
         "bench-harness",
+        "packaging",
     ] {
         visit(&root().join(folder), &mut found);
     }

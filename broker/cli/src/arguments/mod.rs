@@ -7,6 +7,8 @@ mod log;
 mod records;
 mod topic;
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -101,6 +103,13 @@ pub enum Command {
     Completions {
         /// The shell
         shell: Shell,
+    },
+    /// Write man pages and completions of shells, laid out as in /usr/share
+    #[command(hide = true)]
+    WriteReference {
+        /// The folder
+        #[arg(value_name = "DIR")]
+        share: PathBuf,
     },
 }
 
