@@ -62,19 +62,18 @@ impl Family<'_> {
         self
     }
 
-    /// The samples of a histogram; buckets that add nothing are left out.
+    /// The samples of a histogram, with every bucket: sums over nodes and rates over time need
+    /// the same ones in each.
     pub fn durations(&mut self, labels: &[(&str, &str)], histogram: &Histogram) -> &mut Self {
         let name = self.name.clone();
         let mut below = 0;
         for (bound, count) in BUCKET_BOUNDS_US.iter().zip(histogram.counts) {
             below += count;
-            if count > 0 {
-                let bound = seconds(*bound);
-                let labels = with(labels, ("le", &bound));
-                let labels = Labels(&labels);
-                self.exposition
-                    .line(format_args!("{name}_bucket{labels} {below}"));
-            }
+            let bound = seconds(*bound);
+            let labels = with(labels, ("le", &bound));
+            let labels = Labels(&labels);
+            self.exposition
+                .line(format_args!("{name}_bucket{labels} {below}"));
         }
         let count = histogram.count();
         let all = with(labels, ("le", "+Inf"));
@@ -150,12 +149,24 @@ mod tests {
         let mut text = Exposition::default();
         text.histogram("h", "x")
             .durations(&[("api", "Fetch")], &histogram);
-        let expected = "# HELP h x\n# TYPE h histogram\n\
-             h_bucket{api=\"Fetch\",le=\"0.000016\"} 1\n\
-             h_bucket{api=\"Fetch\",le=\"0.000032\"} 2\n\
-             h_bucket{api=\"Fetch\",le=\"+Inf\"} 3\n\
-             h_sum{api=\"Fetch\"} 30.000030\n\
-             h_count{api=\"Fetch\"} 3\n";
-        assert_eq!(text.into_text(), expected);
+        let text = text.into_text();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[..2], ["# HELP h x", "# TYPE h histogram"]);
+        assert_eq!(
+            lines[2..5],
+            [
+                "h_bucket{api=\"Fetch\",le=\"0.000016\"} 1",
+                "h_bucket{api=\"Fetch\",le=\"0.000032\"} 2",
+                "h_bucket{api=\"Fetch\",le=\"0.000064\"} 2",
+            ]
+        );
+        assert_eq!(
+            lines[2 + BUCKET_BOUNDS_US.len()..],
+            [
+                "h_bucket{api=\"Fetch\",le=\"+Inf\"} 3",
+                "h_sum{api=\"Fetch\"} 30.000030",
+                "h_count{api=\"Fetch\"} 3",
+            ]
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use millstream_net::ApiTimes;
 use millstream_protocol::messages::ApiKey;
 
 use super::exposition::Exposition;
@@ -39,21 +40,25 @@ fn render_requests(text: &mut Exposition, shards: &[ShardMetrics]) {
         "Time of requests by API and phase: queue before its turn, local in the handler, remote \
          waiting for a disk, a shard or records, send until it had left; total is all of them.",
     );
-    for shard in shards {
-        let number = shard.shard.to_string();
-        for (key, times) in &shard.requests {
-            let api =
-                ApiKey::try_from(*key).map_or_else(|_| key.to_string(), |key| format!("{key:?}"));
-            for (phase, histogram) in [
-                ("queue", &times.queue),
-                ("local", &times.local),
-                ("remote", &times.remote),
-                ("send", &times.send),
-                ("total", &times.total),
-            ] {
-                let labels = [("shard", &*number), ("api", &*api), ("phase", phase)];
-                family.durations(&labels, histogram);
-            }
+    let mut apis: BTreeMap<i16, ApiTimes> = BTreeMap::new();
+    for (key, part) in shards.iter().flat_map(|shard| &shard.requests) {
+        let times = apis.entry(*key).or_default();
+        times.queue.add(&part.queue);
+        times.local.add(&part.local);
+        times.remote.add(&part.remote);
+        times.send.add(&part.send);
+        times.total.add(&part.total);
+    }
+    for (key, times) in &apis {
+        let api = ApiKey::try_from(*key).map_or_else(|_| key.to_string(), |key| format!("{key:?}"));
+        for (phase, histogram) in [
+            ("queue", &times.queue),
+            ("local", &times.local),
+            ("remote", &times.remote),
+            ("send", &times.send),
+            ("total", &times.total),
+        ] {
+            family.durations(&[("api", &*api), ("phase", phase)], histogram);
         }
     }
 }

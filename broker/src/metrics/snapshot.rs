@@ -111,7 +111,9 @@ impl Shard {
             let topic = topics.entry(partition.topic().clone()).or_default();
             let traffic = partition.traffic();
             topic.partitions += 1;
-            topic.offline += u64::from(partition.log().offline().is_some());
+            let log = partition.log();
+            let refuses = log.offline().is_some() || log.disk_full().is_some();
+            topic.offline += u64::from(refuses);
             topic.size_bytes += partition.log().size();
             topic.bytes_in += traffic.bytes_in.get();
             topic.records_in += traffic.records_in.get();
