@@ -10,6 +10,7 @@ mod deleting_records;
 mod describing;
 mod differences;
 mod groups;
+mod guide;
 mod harness;
 mod observing;
 mod packaging;

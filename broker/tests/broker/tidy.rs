@@ -225,3 +225,94 @@ fn nothing_is_left_for_later() {
         );
     }
 }
+
+/// The pages of the repository.
+fn pages() -> BTreeMap<PathBuf, String> {
+    fn visit(folder: &Path, deep: bool, found: &mut BTreeMap<PathBuf, String>) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && deep {
+                visit(&path, deep, found);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                let text = std::fs::read_to_string(&path).expect("a page is UTF-8");
+                found.insert(path, text);
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    visit(&root(), false, &mut found);
+    visit(&root().join("docs"), true, &mut found);
+    for folder in ["compat", "fuzz"] {
+        visit(&root().join(folder), false, &mut found);
+    }
+    assert!(found.len() > 10, "only {} pages were found", found.len());
+    found
+}
+
+/// A page without its blocks of code.
+fn prose(page: &str) -> String {
+    page.split("\n```")
+        .step_by(2)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The names by which the headings of a page are linked to.
+fn anchors(page: &str) -> Vec<String> {
+    let prose = prose(page);
+    let headings = prose.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| -> String {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = words.chars().filter_map(|character| match character {
+            ' ' => Some('-'),
+            '-' | '_' => Some(character),
+            other => other.is_alphanumeric().then_some(other),
+        });
+        kept.collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    for (path, text) in pages() {
+        let prose = prose(&text);
+        let links = prose.split("](").skip(1);
+        for link in links.filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http://") || link.starts_with("https://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                file => path.with_file_name(file),
+            };
+            assert!(target.exists(), "{link} in {}", path.display());
+            if !anchor.is_empty() {
+                let page = std::fs::read_to_string(&target).expect("a page is UTF-8");
+                assert!(
+                    anchors(&page).iter().any(|known| known == anchor),
+                    "{link} in {}: the page has no such heading",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_page_of_the_guide_is_in_its_index() {
+    let index = std::fs::read_to_string(root().join("docs/README.md")).expect("the index");
+    for path in pages().keys() {
+        let name = path.strip_prefix(root().join("docs"));
+        let Some(name) = name.ok().and_then(Path::to_str) else {
+            continue;
+        };
+        // A decision is found by its folder.
+        let linked = index.contains(&format!("]({name})")) || name.starts_with("decisions/");
+        assert!(
+            linked || name == "README.md",
+            "{name} is not in docs/README.md"
+        );
+    }
+}

@@ -141,4 +141,43 @@ mod tests {
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
     }
+
+    /// What stands in blocks of code, one command a line, with continued lines joined.
+    fn commands(page: &str) -> Vec<String> {
+        let blocks = page.split("```sh\n").skip(1);
+        let code = blocks.filter_map(|rest| rest.split("\n```").next());
+        let joined = code.map(|block| block.replace("\\\n", " "));
+        let lines = joined.flat_map(|block| {
+            let commands = block.split(['\n', '|']).map(|line| line.trim().to_owned());
+            commands.collect::<Vec<_>>()
+        });
+        lines
+            .filter(|line| line.starts_with("millstream "))
+            .collect()
+    }
+
+    #[test]
+    fn the_commands_of_the_guide_are_understood() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut count = 0;
+        for page in [
+            "README.md",
+            "docs/getting-started.md",
+            "docs/coming-from-kafka.md",
+            "docs/operating.md",
+        ] {
+            let text = std::fs::read_to_string(root.join(page)).expect("a page of the guide");
+            for command in commands(&text) {
+                let words = command.split(" #").next().unwrap_or_default();
+                let words = words
+                    .split_whitespace()
+                    .map(|word| word.trim_matches(['\'', '"']));
+                if let Err(error) = Arguments::try_parse_from(words) {
+                    panic!("{page}: {command}\n{error}");
+                }
+                count += 1;
+            }
+        }
+        assert!(count > 8, "only {count} commands were found");
+    }
 }
