@@ -15,6 +15,22 @@ pub const LOG_START_OFFSET_FILE: &str = "log-start-offset-checkpoint";
 /// The high watermark of each log.
 pub const HIGH_WATERMARK_FILE: &str = "replication-offset-checkpoint";
 
+/// Up to where each log was compacted.
+pub const CLEANER_OFFSET_FILE: &str = "cleaner-offset-checkpoint";
+
+const SHARD_CLEANER_PREFIX: &str = "millstream-cleaner-";
+
+/// The file in which a shard says up to where its logs were compacted.
+pub(crate) fn shard_cleaner_file(shard: u32) -> String {
+    format!("{SHARD_CLEANER_PREFIX}{shard}")
+}
+
+/// Whether a file at the root is one of those.
+pub(crate) fn is_shard_cleaner_file(name: &str) -> bool {
+    let number = name.strip_prefix(SHARD_CLEANER_PREFIX);
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
 /// The text of a checkpoint file is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CheckpointError {

@@ -34,7 +34,7 @@ impl CleanupPolicy {
 }
 
 /// The settings of one log; may be replaced while it runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
     /// A segment is closed before it grows beyond this (`segment.bytes`).
     pub segment_bytes: u32,
@@ -62,6 +62,27 @@ pub struct LogConfig {
     pub retention_bytes: i64,
     /// How long the files of a segment stay after it has gone (`file.delete.delay.ms`).
     pub file_delete_delay: Duration,
+    /// Compaction is due when more than this part of the bytes is dirty
+    /// (`min.cleanable.dirty.ratio`).
+    pub min_cleanable_dirty_ratio: f64,
+    /// Records younger than this are not compacted (`min.compaction.lag.ms`).
+    pub min_compaction_lag_ms: i64,
+    /// Compaction is due when a record has waited for it longer than this
+    /// (`max.compaction.lag.ms`).
+    pub max_compaction_lag_ms: i64,
+    /// How long compaction keeps tombstones after it first met them (`delete.retention.ms`).
+    pub delete_retention_ms: i64,
+}
+
+impl LogConfig {
+    /// A segment is closed in time for compaction, too.
+    pub(crate) fn longest_segment_ms(&self) -> i64 {
+        if self.cleanup.compact {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
+        }
+    }
 }
 
 impl Default for LogConfig {
@@ -79,6 +100,10 @@ impl Default for LogConfig {
             retention_ms: 7 * 24 * 3600 * 1000,
             retention_bytes: -1,
             file_delete_delay: Duration::from_secs(60),
+            min_cleanable_dirty_ratio: 0.5,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            delete_retention_ms: 24 * 3600 * 1000,
         }
     }
 }
@@ -91,6 +116,30 @@ pub enum ColdRead {
     Buffered,
     /// O_DIRECT, several reads in flight.
     Direct,
+}
+
+/// The settings of a shard's compaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CleanerConfig {
+    /// Whether logs are compacted at all (`log.cleaner.enable`).
+    pub enabled: bool,
+    /// The pause when no log is due (`log.cleaner.backoff.ms`).
+    pub backoff: Duration,
+    /// Bytes of memory for keys (`log.cleaner.dedupe.buffer.size`).
+    pub dedupe_buffer_bytes: usize,
+    /// Bytes that may be read and written in a second (`log.cleaner.io.max.bytes.per.second`).
+    pub max_bytes_per_second: Option<u64>,
+}
+
+impl Default for CleanerConfig {
+    fn default() -> CleanerConfig {
+        CleanerConfig {
+            enabled: true,
+            backoff: Duration::from_secs(15),
+            dedupe_buffer_bytes: 128 << 20,
+            max_bytes_per_second: None,
+        }
+    }
 }
 
 /// The settings of a shard's store.
@@ -120,6 +169,8 @@ pub struct StoreConfig {
     /// How often producers are looked through for those to forget
     /// (`producer.id.expiration.check.interval.ms`).
     pub producer_check_interval: Duration,
+    /// How logs are compacted.
+    pub cleaner: CleanerConfig,
     /// How cold data leaves the disk.
     pub cold_read: ColdRead,
     /// Write with O_DIRECT. Off only where the file system cannot, and the user said so.
@@ -141,6 +192,7 @@ impl StoreConfig {
             initial_task_delay: Duration::from_secs(30),
             retention_check_interval: Duration::from_secs(300),
             producer_check_interval: Duration::from_secs(600),
+            cleaner: CleanerConfig::default(),
             cold_read: ColdRead::Buffered,
             direct_io: true,
         }

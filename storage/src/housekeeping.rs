@@ -1,5 +1,5 @@
-//! What a shard does for its logs by the clock: removing what is too old or too much, and
-//! forgetting silent producers.
+//! What a shard does for its logs by the clock: removing what is too old or too much, compaction,
+//! and forgetting silent producers.
 //!
 //! The tasks run from the first open log to the store's close and look at one log at a time.
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use millstream_reactor::{Reactor, TaskQueue};
 
+use crate::cleaner::clean_regularly;
 use crate::store::ShardStore;
 
 impl ShardStore {
@@ -43,6 +44,8 @@ impl ShardStore {
         self.reactor
             .spawn(TaskQueue::Background, retention)
             .detach();
+        let cleaning = clean_regularly(store.clone(), self.reactor.clone());
+        self.reactor.spawn(TaskQueue::Background, cleaning).detach();
         let expiration = expire_regularly(store, self.reactor.clone());
         self.reactor
             .spawn(TaskQueue::Background, expiration)

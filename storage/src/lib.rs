@@ -5,6 +5,7 @@
 
 mod buffer_pool;
 mod checkpoint_file;
+mod cleaner;
 mod closing;
 mod config;
 mod error;
@@ -36,10 +37,10 @@ mod truncation;
 mod writer;
 
 pub use checkpoint_file::{
-    CheckpointError, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, OffsetCheckpoint,
-    RECOVERY_POINT_FILE,
+    CLEANER_OFFSET_FILE, CheckpointError, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE,
+    OffsetCheckpoint, RECOVERY_POINT_FILE,
 };
-pub use config::{CleanupPolicy, ColdRead, Durability, LogConfig, StoreConfig};
+pub use config::{CleanerConfig, CleanupPolicy, ColdRead, Durability, LogConfig, StoreConfig};
 pub use error::{AppendError, DeleteRecordsError, ReadError, StorageError};
 pub use leader_epoch_cache::{EpochEntry, LeaderEpochCache};
 pub use log::{AppendOrigin, Appended, Log};

@@ -3,7 +3,8 @@
 //! Appending is synchronous: on return the batch is in the tail and in every index, and a writer
 //! task takes it to the disk. What is asked of the disk lives beside this file: `writer` (the way
 //! down), `reader` and `time_lookup` (the way up), `recovery`, `truncation`, `maintenance`
-//! (checkpoints, rest), `retention` (the front of the log) and `closing`.
+//! (checkpoints, rest), `retention` (the front of the log), `cleaner`
+//! (compaction) and `closing`.
 //!
 //! Invariants: `log_start_offset ≤ flushed ≤ written ≤ log_end_offset` in offsets; the last
 //! segment is the one appended to; chunks of the tail end at the end of the log.
@@ -113,6 +114,12 @@ pub(crate) struct LogState {
     pub offline: Option<StorageError>,
     /// Why the writer cannot go on for now.
     pub full: Option<StorageError>,
+    /// The first offset that was never compacted.
+    pub first_dirty: Option<i64>,
+    /// Compaction met what it cannot read.
+    pub uncleanable: bool,
+    /// Files of segments below are being replaced.
+    pub swapping_below: Option<i64>,
     pub closed: bool,
     /// Raised when what readers found may no longer hold.
     pub generation: u64,
@@ -306,6 +313,11 @@ impl Log {
         }
         self.note_change();
         Ok(appended.expect("there is at least one batch"))
+    }
+
+    /// The first offset that was never compacted, if compaction ever got anywhere.
+    pub fn first_dirty_offset(&self) -> Option<Offset> {
+        self.state.borrow().first_dirty.map(Offset)
     }
 
     /// The reason why the log can be neither appended to nor cut.
@@ -502,7 +514,7 @@ impl LogState {
             _ => now_ms.saturating_sub(segment.created_ms),
         };
         segment.size + len as u64 > u64::from(config.segment_bytes)
-            || age_ms > config.segment_ms - segment.jitter_ms
+            || age_ms > config.longest_segment_ms() - segment.jitter_ms
             || segment.index.is_full(config.segment_index_bytes)
             || !segment.can_index(last_offset)
     }

@@ -120,6 +120,7 @@ impl Log {
         min_one: bool,
     ) -> Result<ReadPlan, ReadError> {
         for _ in 0..MAX_RESTARTS {
+            self.wait_for_swap(from.0).await;
             let upper = self.check_range(from, upper_bound)?;
             if from.0 >= upper {
                 return Ok(ReadPlan::default());
@@ -139,6 +140,18 @@ impl Log {
             }
         }
         Ok(ReadPlan::default())
+    }
+
+    /// Waits while the files that hold `offset` are being replaced.
+    pub(crate) async fn wait_for_swap(&self, offset: i64) {
+        loop {
+            let progress = self.progress.notified();
+            let swapping_below = self.state.borrow().swapping_below;
+            if swapping_below.is_none_or(|below| offset >= below) {
+                return;
+            }
+            progress.await;
+        }
     }
 
     /// The upper bound of what may be read from `from`.
@@ -395,9 +408,13 @@ impl Log {
             direct: self.reads_direct(),
             ..OpenOptions::default()
         };
+        let generation = self.state.borrow().generation;
         let file = self.store.open_file(&path, options).await?;
-        let files = &self.store.read_files;
-        files.borrow_mut().insert(key, 1, file.clone());
+        // One that was replaced while it was opened is good only for a reader that starts again.
+        if self.state.borrow().generation == generation {
+            let files = &self.store.read_files;
+            files.borrow_mut().insert(key, 1, file.clone());
+        }
         Ok(file)
     }
 
@@ -537,6 +554,7 @@ impl Log {
             return Ok(entries);
         }
         let path = self.segment_path(segment, INDEX_SUFFIX);
+        let generation = self.state.borrow().generation;
         let bytes = match self.store.fs().read(&path).await {
             Ok(bytes) => bytes,
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Bytes::new(),
@@ -554,8 +572,10 @@ impl Log {
         }
         let entries = bytes.slice(..view.len() * crate::offset_index::ENTRY_LEN);
         let weight = entries.len() + 64;
-        let mut indexes = self.store.indexes.borrow_mut();
-        indexes.insert(key, weight, entries.clone());
+        if state.generation == generation {
+            let mut indexes = self.store.indexes.borrow_mut();
+            indexes.insert(key, weight, entries.clone());
+        }
         Ok(entries)
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use millstream_protocol::{Offset, PartitionIndex, TopicId};
 use millstream_reactor::{Notify, OpenOptions};
 
+use crate::cleaner::settle_swaps;
 use crate::config::LogConfig;
 use crate::error::StorageError;
 use crate::leader_epoch_cache::{self, LeaderEpochCache};
@@ -25,6 +26,7 @@ use crate::producer_snapshot;
 use crate::producer_state::ProducerStates;
 use crate::reader::{ReadHints, Walker};
 use crate::recovery_checkpoint::{CheckpointEntry, CheckpointPlace};
+use crate::retention::DELETED_SUFFIX;
 use crate::segment::{
     INDEX_SUFFIX, LOG_SUFFIX, MaxTimestamp, SNAPSHOT_SUFFIX, Segment, TIME_INDEX_SUFFIX,
     offset_in_name, path_of,
@@ -92,6 +94,9 @@ impl Log {
             let mut state = log.state.borrow_mut();
             state.published_recovery_point = entry.recovery_point.0;
             state.published_log_start = entry.log_start_offset.0;
+        }
+        if !made {
+            log.state.borrow_mut().first_dirty = store.start_first_dirty(topic, partition);
         }
         if found.is_empty() {
             recovery.created = true;
@@ -597,6 +602,9 @@ impl LogState {
             writer: WriterState::default(),
             offline: None,
             full: None,
+            first_dirty: None,
+            uncleanable: false,
+            swapping_below: None,
             closed: false,
             generation: 0,
             hints: ReadHints::default(),
@@ -641,20 +649,14 @@ async fn prepare_folder(
     }
 }
 
-/// The `.log` files of a folder, and their sizes. What an interrupted deletion or compaction of
-/// Kafka's left is removed.
+/// The `.log` files of a folder, and their sizes. What an interrupted deletion left is removed, an
+/// interrupted compaction is finished or undone.
 async fn list_segments(store: &ShardStore, dir: &Path) -> Result<Vec<FoundSegment>, StorageError> {
+    settle_swaps(store, dir).await?;
     let mut found = Vec::new();
     for name in read_dir(store, dir).await? {
         let path = dir.join(&name);
-        if name.ends_with(".swap") {
-            return Err(StorageError::damaged(
-                &path,
-                0,
-                "Kafka was stopped within a compaction; let Kafka finish it",
-            ));
-        }
-        if [".deleted", ".cleaned", ".tmp"]
+        if [DELETED_SUFFIX, ".tmp"]
             .iter()
             .any(|suffix| name.ends_with(suffix))
         {

@@ -77,14 +77,14 @@ pub(crate) async fn starts_with_batch(
 
 /// A part of a file in memory.
 #[derive(Default)]
-struct Window {
+pub(crate) struct Window {
     start: u64,
     bytes: Bytes,
 }
 
 impl Window {
     /// The header of the batch at `position`, if the whole batch is there and its CRC is right.
-    async fn batch(
+    pub(crate) async fn batch(
         &mut self,
         file: &File,
         path: &Path,
@@ -110,7 +110,8 @@ impl Window {
         Ok(whole.then_some(header))
     }
 
-    fn from(&self, position: u64) -> &[u8] {
+    /// The bytes from `position` on, of a batch that was just found there.
+    pub(crate) fn from(&self, position: u64) -> &[u8] {
         &self.bytes[(position - self.start) as usize..]
     }
 

@@ -16,7 +16,8 @@ use millstream_protocol::{Offset, PartitionIndex, TopicId};
 use millstream_reactor::{FileSystem, Reactor, TaskQueue};
 
 use crate::checkpoint_file::{
-    HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, OffsetCheckpoint, RECOVERY_POINT_FILE,
+    CLEANER_OFFSET_FILE, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, OffsetCheckpoint,
+    RECOVERY_POINT_FILE, is_shard_cleaner_file,
 };
 use crate::closing::DELETE_SUFFIX;
 use crate::error::StorageError;
@@ -33,6 +34,8 @@ pub struct StartState {
     clean: bool,
     broker_epoch: Option<i64>,
     entries: CheckpointEntries,
+    /// Up to where logs were compacted.
+    first_dirty: OffsetCheckpoint,
 }
 
 /// What the logs of a shard were when it closed.
@@ -42,6 +45,8 @@ pub struct ClosedShard {
     pub logs: Vec<(LogName, CheckpointEntry)>,
     /// Whether all of them closed cleanly.
     pub clean: bool,
+    /// Up to where they were compacted, of those that were.
+    pub first_dirty: OffsetCheckpoint,
 }
 
 impl StartState {
@@ -72,6 +77,25 @@ impl StartState {
             let text = read(&fs, &root.join(CLEAN_SHUTDOWN_FILE)).await?;
             state.clean = has(RECOVERY_POINT_FILE);
             state.broker_epoch = text.as_deref().and_then(parse_marker);
+        }
+        if has(CLEANER_OFFSET_FILE) {
+            state.first_dirty = read_offsets(&fs, root, CLEANER_OFFSET_FILE).await?;
+        }
+        let compacted: Vec<&str> = entries
+            .iter()
+            .map(|entry| entry.name.as_str())
+            .filter(|name| is_shard_cleaner_file(name))
+            .collect();
+        for name in &compacted {
+            let of_shard = read_offsets(&fs, root, name).await?;
+            state.first_dirty.offsets.extend(of_shard.offsets);
+        }
+        if !compacted.is_empty() {
+            let text = state.first_dirty.to_text();
+            write(&fs, &root.join(CLEANER_OFFSET_FILE), text).await?;
+        }
+        for name in &compacted {
+            remove(&fs, &root.join(name)).await?;
         }
         let text = recovery_checkpoint::to_text(&state.entries);
         write(&fs, &root.join(START_FILE), text).await?;
@@ -106,6 +130,13 @@ impl StartState {
     /// The broker epoch in the marker of a clean stop.
     pub fn clean_broker_epoch(&self) -> Option<i64> {
         self.broker_epoch
+    }
+
+    /// Up to where a log was compacted.
+    pub(crate) fn first_dirty(&self, topic: &str, partition: PartitionIndex) -> Option<i64> {
+        self.first_dirty
+            .get(topic, partition)
+            .map(|offset| offset.0)
     }
 
     /// What is known of a log, unless it is that of another topic with the same name.
@@ -161,6 +192,21 @@ pub async fn finish_clean_shutdown(
     let starts = offsets(|entry| entry.log_start_offset);
     let high_watermarks = offsets(|entry| entry.high_watermark);
     let recovery_points = offsets(|entry| entry.recovery_point);
+    let mut first_dirty = OffsetCheckpoint::default();
+    for (name, first) in &start.first_dirty.offsets {
+        if logs.contains_key(name) {
+            first_dirty.offsets.insert(name.clone(), *first);
+        }
+    }
+    for shard in shards {
+        first_dirty
+            .offsets
+            .extend(shard.first_dirty.offsets.clone());
+    }
+    if !first_dirty.offsets.is_empty() {
+        let text = first_dirty.to_text();
+        write(&fs, &root.join(CLEANER_OFFSET_FILE), text).await?;
+    }
     write(&fs, &root.join(LOG_START_OFFSET_FILE), starts).await?;
     write(&fs, &root.join(HIGH_WATERMARK_FILE), high_watermarks).await?;
     write(&fs, &root.join(RECOVERY_POINT_FILE), recovery_points).await?;

@@ -16,6 +16,7 @@ use millstream_protocol::{PartitionIndex, TopicId};
 use millstream_reactor::{File, FileSystem, Notify, OpenOptions, Reactor, TailBuffer, TaskQueue};
 
 use crate::buffer_pool::BufferPool;
+use crate::checkpoint_file::OffsetCheckpoint;
 use crate::config::{LogConfig, StoreConfig};
 use crate::error::StorageError;
 use crate::file_cache::{FileCache, IndexCache};
@@ -161,6 +162,7 @@ impl ShardStore {
         let mut shard = ClosedShard {
             logs: Vec::with_capacity(closed.len()),
             clean: true,
+            first_dirty: OffsetCheckpoint::default(),
         };
         for (log, result) in closed {
             if let Err(error) = result {
@@ -173,6 +175,10 @@ impl ShardStore {
                 shard.clean = false;
             }
             shard.logs.push((log.name.clone(), log.checkpoint_entry()));
+            if let Some(first) = log.first_dirty_offset() {
+                let offsets = &mut shard.first_dirty.offsets;
+                offsets.insert(log.name.clone(), first);
+            }
         }
         shard
     }
@@ -217,6 +223,10 @@ impl ShardStore {
         topic_id: TopicId,
     ) -> Option<CheckpointEntry> {
         self.start.entry(topic, partition, topic_id)
+    }
+
+    pub(crate) fn start_first_dirty(&self, topic: &str, partition: PartitionIndex) -> Option<i64> {
+        self.start.first_dirty(topic, partition)
     }
 
     pub(crate) fn next_log_id(&self) -> u64 {

@@ -39,6 +39,7 @@ impl Log {
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let mut restarts = 0;
         loop {
+            self.wait_for_swap(self.log_start_offset().0).await;
             let generation = self.state.borrow().generation;
             let found = self.search_from(timestamp, upper_bound).await;
             // What was found in files that went meanwhile proves nothing.
@@ -81,6 +82,7 @@ impl Log {
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let mut restarts = 0;
         loop {
+            self.wait_for_swap(self.log_start_offset().0).await;
             let generation = self.state.borrow().generation;
             let found = self.search_largest(upper_bound).await;
             restarts += 1;

@@ -354,6 +354,7 @@ impl Log {
             let mut state = self.state.borrow_mut();
             state.log_end_offset = end.offset;
             state.log_start_offset = state.log_start_offset.min(end.offset);
+            state.first_dirty = state.first_dirty.map(|first| first.min(end.offset));
             state.high_watermark = state.high_watermark.min(end.offset);
             state.written = end;
             state.flushed = end;

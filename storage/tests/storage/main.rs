@@ -1,6 +1,7 @@
 //! The log on the simulated disk: crashes, reading, faults, damage, Kafka's formats.
 
 mod buffered;
+mod compaction;
 mod crash;
 mod damage;
 mod faults;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::header::{BatchAttributes, BatchHeader, TimestampType};
+use super::records::Record;
 use crate::compression::{Codec, CompressionError, compress};
 use crate::cursor::{put_varint, put_varlong, varint_size, varlong_size};
 use crate::{LeaderEpoch, Offset, ProducerId};
@@ -36,6 +37,45 @@ impl BatchBuilder {
             codec,
             records: Vec::new(),
         }
+    }
+
+    /// A batch for some records of another: offsets, sequence numbers, producer and epochs are that
+    /// one's, whichever records follow.
+    pub fn rewriting(original: &BatchHeader, codec: Codec) -> BatchBuilder {
+        let append_time = original.attributes.timestamp_type() == TimestampType::LogAppendTime;
+        let attributes = original.attributes.with_delete_horizon(false);
+        BatchBuilder {
+            header: BatchHeader {
+                batch_length: 0,
+                crc: 0,
+                attributes: attributes.with_codec(codec),
+                base_timestamp: -1,
+                max_timestamp: if append_time {
+                    original.max_timestamp
+                } else {
+                    -1
+                },
+                records_count: 0,
+                ..*original
+            },
+            codec,
+            records: Vec::new(),
+        }
+    }
+
+    /// What is left of a batch without its records: a header.
+    pub fn emptied(original: &BatchHeader) -> Bytes {
+        let mut builder = BatchBuilder::rewriting(original, Codec::None);
+        builder.header.max_timestamp = original.max_timestamp;
+        builder.build().expect("nothing is compressed")
+    }
+
+    /// Sets the time from which compaction may drop the batch's tombstones. Before any record.
+    #[must_use]
+    pub fn delete_horizon(mut self, horizon_ms: i64) -> BatchBuilder {
+        self.header.attributes = self.header.attributes.with_delete_horizon(true);
+        self.header.base_timestamp = horizon_ms;
+        self
     }
 
     /// Sets the first record's offset.
@@ -116,6 +156,39 @@ impl BatchBuilder {
             put_nullable(records, *value);
         }
         header.last_offset_delta = offset_delta;
+        header.records_count += 1;
+    }
+
+    /// Appends a record of the batch that this one rewrites; it keeps its offset.
+    pub fn push_kept(&mut self, record: &Record<'_>) {
+        let header = &mut self.header;
+        if header.records_count == 0 && !header.attributes.has_delete_horizon() {
+            header.base_timestamp = record.timestamp;
+        }
+        if header.attributes.timestamp_type() == TimestampType::CreateTime {
+            header.max_timestamp = header.max_timestamp.max(record.timestamp);
+        }
+        let timestamp_delta = record.timestamp.wrapping_sub(header.base_timestamp);
+        let headers_count = length_of(record.headers.len());
+        let length = body_size(
+            timestamp_delta,
+            record.offset_delta,
+            record.key,
+            record.value,
+            &[],
+        ) - varint_size(0)
+            + varint_size(headers_count)
+            + record.headers.as_bytes().len();
+
+        let records = &mut self.records;
+        put_varint(records, length_of(length));
+        records.push(0);
+        put_varlong(records, timestamp_delta);
+        put_varint(records, record.offset_delta);
+        put_nullable(records, record.key);
+        put_nullable(records, record.value);
+        put_varint(records, headers_count);
+        records.extend_from_slice(record.headers.as_bytes());
         header.records_count += 1;
     }
 

@@ -115,6 +115,12 @@ impl BatchAttributes {
         self.with(BatchAttributes::CONTROL, set)
     }
 
+    /// These attributes, with the base timestamp a delete horizon or not.
+    #[must_use]
+    pub fn with_delete_horizon(self, set: bool) -> BatchAttributes {
+        self.with(BatchAttributes::DELETE_HORIZON, set)
+    }
+
     fn with(self, bit: i16, set: bool) -> BatchAttributes {
         BatchAttributes(if set { self.0 | bit } else { self.0 & !bit })
     }

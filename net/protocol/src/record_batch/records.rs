@@ -104,6 +104,11 @@ impl<'a> Headers<'a> {
         self.count == 0
     }
 
+    /// As they lie in the batch, without their count.
+    pub(super) fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The headers, in order.
     pub fn iter(&self) -> impl Iterator<Item = RecordHeader<'a>> + use<'a> {
         let mut cursor = Cursor::new(self.bytes);
