@@ -20,7 +20,8 @@ use millstream_net::{Acceptor, AcceptorOptions, ConnectionOptions, MemoryBudget}
 use millstream_reactor::uring::terminate_signal;
 use millstream_reactor::{Reactor, Task, TaskQueue};
 use millstream_storage::{
-    ClosedShard, ShardStore, StartState, StorageError, StoreConfig, finish_clean_shutdown,
+    CleanerConfig, ClosedShard, ShardStore, StartState, StorageError, StoreConfig,
+    finish_clean_shutdown,
 };
 use thiserror::Error;
 use uuid::Uuid;
@@ -417,7 +418,23 @@ impl ShardStart {
         }
     }
 
+    /// How this shard compacts; the node's memory and bandwidth for that are shared out.
+    fn cleaner_config(&self) -> CleanerConfig {
+        let settings = &self.config.settings;
+        let shards = self.peers.shard_count();
+        let memory: i64 = settings.number("log.cleaner.dedupe.buffer.size");
+        let rate: f64 = settings.number("log.cleaner.io.max.bytes.per.second");
+        let rate = rate / shards as f64;
+        CleanerConfig {
+            enabled: settings.boolean("log.cleaner.enable"),
+            backoff: Duration::from_millis(settings.number("log.cleaner.backoff.ms")),
+            dedupe_buffer_bytes: usize::try_from(memory).unwrap_or(0) / shards,
+            max_bytes_per_second: (rate < u64::MAX as f64).then(|| (rate as u64).max(1)),
+        }
+    }
+
     async fn run_or_fail(mut self, reactor: Reactor) -> Result<(), NodeError> {
+        let cleaner = self.cleaner_config();
         let start = self.start.await.map_err(|_| NodeError::PartStopped)?;
         let memory = usize::try_from(self.config.shard_memory_bytes).unwrap_or(usize::MAX);
         let request_memory = memory / REQUEST_SHARE;
@@ -430,6 +447,7 @@ impl ShardStart {
             initial_task_delay: millis("log.initial.task.delay.ms"),
             retention_check_interval: millis("log.retention.check.interval.ms"),
             producer_check_interval: millis("producer.id.expiration.check.interval.ms"),
+            cleaner,
             ..StoreConfig::new(self.config.log_dir.clone(), number)
         };
         let store = ShardStore::new(reactor.clone(), store_config, start);

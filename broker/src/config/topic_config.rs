@@ -84,6 +84,13 @@ impl TopicConfig {
                 retention_ms: long("retention.ms"),
                 retention_bytes: long("retention.bytes"),
                 file_delete_delay: millis("file.delete.delay.ms"),
+                min_cleanable_dirty_ratio: text("min.cleanable.dirty.ratio")
+                    .trim()
+                    .parse()
+                    .unwrap_or(0.5),
+                min_compaction_lag_ms: long("min.compaction.lag.ms"),
+                max_compaction_lag_ms: long("max.compaction.lag.ms"),
+                delete_retention_ms: long("delete.retention.ms"),
             },
         }
     }

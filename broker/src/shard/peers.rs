@@ -27,6 +27,13 @@ pub struct PeerEnds {
     receivers: Vec<(ShardId, Receiver<ShardMessage>)>,
 }
 
+impl PeerEnds {
+    /// How many shards there are, this one among them.
+    pub fn shard_count(&self) -> usize {
+        self.senders.len()
+    }
+}
+
 /// Makes the mailboxes between `count` shards: one for each ordered pair.
 pub fn mesh(count: usize) -> Vec<PeerEnds> {
     let mut ends: Vec<PeerEnds> = (0..count)
