@@ -27,8 +27,11 @@ pub struct WriteError {
     cause: io::Error,
 }
 
-/// Shells that have completions, each with the place where it looks for those of a program.
-const SHELLS: &[(Shell, &str, fn(&str) -> String)] = &[
+/// A shell, the folder in which it looks for completions, and the file's name there by program.
+type ShellPlace = (Shell, &'static str, fn(&str) -> String);
+
+/// Shells that have completions.
+const SHELLS: &[ShellPlace] = &[
     (Shell::Bash, "bash-completion/completions", str::to_owned),
     (Shell::Zsh, "zsh/site-functions", |program| {
         format!("_{program}")

@@ -601,7 +601,7 @@ fn lives(seed: u64, keep: KeepUnsynced) -> u32 {
     let witness = Rc::new(RefCell::new(Witness::default()));
     let mut random = Random(seed ^ 0x55);
     let mut cut_short = 0;
-    let mut live = |node: &Node| {
+    let live = |node: &Node| {
         // What tombstones may do is the same in all lives of a case.
         let ended = node.run(life(node.reactor(), seed, witness.clone()));
         node.crash(CrashOptions::keep(keep));
