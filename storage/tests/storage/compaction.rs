@@ -529,7 +529,7 @@ struct Witness {
 /// Writes, compacts, deletes a few records, now and then; checks at its start and end.
 async fn life(reactor: Reactor, seed: u64, witness: Rc<RefCell<Witness>>) {
     let mut random = Random(seed);
-    let tombstones_stay = seed % 3 != 0;
+    let tombstones_stay = !seed.is_multiple_of(3);
     let with = LogConfig {
         segment_bytes: 1_500 + random.below(3_000) as u32,
         delete_retention_ms: if tombstones_stay { 1 << 40 } else { 1 },
