@@ -241,6 +241,14 @@ impl Shard {
         self.peers.call(to, self.image.borrow().offset(), request)
     }
 
+    /// Whether every shard answers; waits for the slowest.
+    pub async fn all_answer(self: &Rc<Self>) -> bool {
+        let asked: Vec<_> = (0..self.peers.count())
+            .map(|shard| self.ask(ShardId(shard), ShardRequest::CatchUp))
+            .collect();
+        join_all(asked).await.iter().all(Option::is_some)
+    }
+
     /// Waits until every shard has this one's metadata, or has stopped.
     pub(super) async fn others_catch_up(self: &Rc<Self>) {
         let others = (0..self.peers.count())
