@@ -141,13 +141,9 @@ async fn answer(shard: &Rc<Shard>, readiness: &Readiness, path: &str) -> Answer 
             },
             Err(_) => Answer::text(503, "a shard does not answer\n"),
         },
-        "/healthz" => match shard
-            .reactor()
-            .timeout(ILL_AFTER, shard.all_metrics())
-            .await
-        {
-            Ok(_) => Answer::text(200, "ok\n"),
-            Err(_) => Answer::text(503, "a shard does not answer\n"),
+        "/healthz" => match shard.reactor().timeout(ILL_AFTER, shard.all_answer()).await {
+            Ok(true) => Answer::text(200, "ok\n"),
+            Ok(false) | Err(_) => Answer::text(503, "a shard does not answer\n"),
         },
         "/readyz" if readiness.ready.get() => Answer::text(200, "ok\n"),
         "/readyz" => Answer::text(503, "starting or stopping\n"),
