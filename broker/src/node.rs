@@ -5,6 +5,7 @@
 //! connections, requests under way are answered, logs are closed, the clean-shutdown marker is
 //! written. Everything here runs on either backend; threads are the caller's business.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -20,8 +21,7 @@ use millstream_net::{Acceptor, AcceptorOptions, ConnectionOptions, MemoryBudget}
 use millstream_reactor::uring::terminate_signal;
 use millstream_reactor::{Reactor, Task, TaskQueue};
 use millstream_storage::{
-    CleanerConfig, ClosedShard, ShardStore, StartState, StorageError, StoreConfig,
-    finish_clean_shutdown,
+    ClosedShard, ShardStore, StartState, StorageError, StoreConfig, finish_clean_shutdown,
 };
 use thiserror::Error;
 use uuid::Uuid;
@@ -112,7 +112,6 @@ struct Ready {
 pub struct ShardStart {
     config: Arc<BrokerConfig>,
     id: ShardId,
-    shards: usize,
     listeners: Vec<BoundListener>,
     /// Where the first shard serves metrics.
     metrics: Option<SocketAddr>,
@@ -204,7 +203,6 @@ impl Node {
             parts.push(ShardStart {
                 config: config.clone(),
                 id: ShardId(id),
-                shards,
                 metrics: metrics.filter(|_| id == 0),
                 listeners: listeners.clone(),
                 controller: handle.clone(),
@@ -418,23 +416,8 @@ impl ShardStart {
         }
     }
 
-    /// How this shard compacts; the node's memory and bandwidth for that are shared out.
-    fn cleaner_config(&self) -> CleanerConfig {
-        let settings = &self.config.settings;
-        let shards = self.peers.shard_count();
-        let memory: i64 = settings.number("log.cleaner.dedupe.buffer.size");
-        let rate: f64 = settings.number("log.cleaner.io.max.bytes.per.second");
-        let rate = rate / shards as f64;
-        CleanerConfig {
-            enabled: settings.boolean("log.cleaner.enable"),
-            backoff: Duration::from_millis(settings.number("log.cleaner.backoff.ms")),
-            dedupe_buffer_bytes: usize::try_from(memory).unwrap_or(0) / shards,
-            max_bytes_per_second: (rate < u64::MAX as f64).then(|| (rate as u64).max(1)),
-        }
-    }
-
     async fn run_or_fail(mut self, reactor: Reactor) -> Result<(), NodeError> {
-        let cleaner = self.cleaner_config();
+        let cleaner = self.config.cleaner(self.peers.shard_count());
         let start = self.start.await.map_err(|_| NodeError::PartStopped)?;
         let memory = usize::try_from(self.config.shard_memory_bytes).unwrap_or(usize::MAX);
         let request_memory = memory / REQUEST_SHARE;
@@ -482,7 +465,7 @@ impl ShardStart {
                 .listen(address)
                 .await
                 .map_err(|cause| NodeError::Listen { address, cause })?;
-            let options = acceptor_options(&self.config, self.shards, request_memory);
+            let options = acceptor_options(&self.config, shard.connection_limit(), request_memory);
             let acceptor = Acceptor::new(
                 reactor.clone(),
                 options,
@@ -534,9 +517,13 @@ async fn start_metrics(
     Ok(reactor.spawn(TaskQueue::Requests, serve))
 }
 
-fn acceptor_options(config: &BrokerConfig, shards: usize, memory: usize) -> AcceptorOptions {
+fn acceptor_options(
+    config: &BrokerConfig,
+    connection_limit: &Rc<Cell<usize>>,
+    memory: usize,
+) -> AcceptorOptions {
     AcceptorOptions {
-        max_connections: config.max_connections.div_ceil(shards),
+        max_connections: connection_limit.clone(),
         connection: ConnectionOptions {
             max_frame_bytes: config.socket_request_max_bytes,
             max_in_flight: MAX_IN_FLIGHT,

@@ -23,8 +23,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// Bounds of an [`Acceptor`].
 #[derive(Debug, Clone)]
 pub struct AcceptorOptions {
-    /// Connections open at once; more are closed as soon as they come.
-    pub max_connections: usize,
+    /// Connections open at once, which may change; more are closed as soon as they come.
+    pub max_connections: Rc<Cell<usize>>,
     /// What holds for each connection.
     pub connection: ConnectionOptions,
 }
@@ -76,7 +76,7 @@ impl Acceptor {
         let mut refusing = false;
         while let Some(accepted) = self.until_shutdown(listener.accept()).await {
             match accepted {
-                Ok(stream) if self.open.count.get() >= self.options.max_connections => {
+                Ok(stream) if self.open.count.get() >= self.options.max_connections.get() => {
                     add(&self.counters.connections_refused, 1);
                     if !std::mem::replace(&mut refusing, true) {
                         self.warn_full(stream.peer_addr());
@@ -142,7 +142,7 @@ impl Acceptor {
     }
 
     fn warn_full(&self, peer: SocketAddr) {
-        let limit = self.options.max_connections;
+        let limit = self.options.max_connections.get();
         warn!(
             %peer,
             limit,

@@ -17,7 +17,7 @@ use millstream_reactor::{File, FileSystem, Notify, OpenOptions, Reactor, TailBuf
 
 use crate::buffer_pool::BufferPool;
 use crate::checkpoint_file::OffsetCheckpoint;
-use crate::config::{LogConfig, StoreConfig};
+use crate::config::{CleanerConfig, LogConfig, StoreConfig};
 use crate::error::StorageError;
 use crate::file_cache::{FileCache, IndexCache};
 use crate::flush_group::FlushGroup;
@@ -39,6 +39,8 @@ pub struct ShardStore {
     pub(crate) read_files: RefCell<FileCache>,
     pub(crate) indexes: RefCell<IndexCache>,
     pub(crate) room: Notify,
+    /// How logs are compacted, which may change.
+    pub(crate) cleaner: RefCell<CleanerConfig>,
     start: StartState,
     pool: RefCell<BufferPool>,
     logs: RefCell<BTreeMap<LogName, Weak<Log>>>,
@@ -73,6 +75,7 @@ impl ShardStore {
             read_files: RefCell::new(FileCache::new(config.open_files)),
             indexes: RefCell::new(IndexCache::new(config.index_memory_bytes)),
             room: Notify::new(),
+            cleaner: RefCell::new(config.cleaner.clone()),
             start,
             pool: RefCell::new(BufferPool::new(
                 config.tail_memory_bytes,
@@ -96,6 +99,11 @@ impl ShardStore {
             reactor,
             config,
         })
+    }
+
+    /// Replaces the settings of compaction; a cleaning under way goes on by the old ones.
+    pub fn set_cleaner(&self, config: CleanerConfig) {
+        *self.cleaner.borrow_mut() = config;
     }
 
     /// Fired when tail buffers may have become free: see [`crate::AppendError::NoRoom`].

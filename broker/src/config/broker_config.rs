@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millstream_coordinator::GroupCoordinatorConfig;
 use millstream_protocol::NodeId;
+use millstream_storage::CleanerConfig;
 
 use super::keys::list;
 use super::listeners::Endpoint;
@@ -177,6 +178,20 @@ impl BrokerConfig {
 }
 
 impl BrokerConfig {
+    /// How each of so many shards compacts: the node's memory and bandwidth for that, shared out.
+    pub fn cleaner(&self, shards: usize) -> CleanerConfig {
+        let settings = &self.settings;
+        let memory: i64 = settings.number("log.cleaner.dedupe.buffer.size");
+        let rate: f64 = settings.number("log.cleaner.io.max.bytes.per.second");
+        let rate = rate / shards as f64;
+        CleanerConfig {
+            enabled: settings.boolean("log.cleaner.enable"),
+            backoff: Duration::from_millis(settings.number("log.cleaner.backoff.ms")),
+            dedupe_buffer_bytes: usize::try_from(memory).unwrap_or(0) / shards,
+            max_bytes_per_second: (rate < u64::MAX as f64).then(|| (rate as u64).max(1)),
+        }
+    }
+
     /// This configuration with settings given while the node runs: `cluster` to all brokers, `node`
     /// to this one.
     pub fn with_dynamic(

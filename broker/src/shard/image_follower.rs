@@ -127,6 +127,9 @@ impl Shard {
             .with_dynamic(&given(&cluster), &given(&node))
         {
             Ok(config) => {
+                let limit = config.max_connections.div_ceil(self.peers.count());
+                self.connection_limit.set(limit);
+                self.store.set_cleaner(config.cleaner(self.peers.count()));
                 *self.config.borrow_mut() = Arc::new(config);
                 self.topic_configs.borrow_mut().clear();
                 true

@@ -80,6 +80,8 @@ pub struct Shard {
     /// The topic of the groups and the number of partitions by which groups are dealt to them.
     group_partitions: Cell<Option<(TopicId, i32)>>,
     sessions: RefCell<FetchSessions>,
+    /// Connections that each of this shard's listeners may have open.
+    connection_limit: Rc<Cell<usize>>,
     counters: Rc<Counters>,
     shutdown: Shutdown,
     watches: RefCell<AHashMap<WatchId, oneshot::Sender<()>>>,
@@ -94,6 +96,7 @@ impl Shard {
     /// Makes the shard and starts to answer the other ones.
     pub fn start(parts: ShardParts) -> Rc<Shard> {
         let (peers, receivers) = Peers::new(&parts.reactor, parts.peers);
+        let connection_limit = parts.config.max_connections.div_ceil(peers.count());
         let slots = parts.config.fetch_session_slots.div_ceil(peers.count());
         let shard = Rc::new(Shard {
             reactor: parts.reactor,
@@ -111,6 +114,7 @@ impl Shard {
             coordinators: RefCell::default(),
             group_partitions: Cell::new(None),
             sessions: RefCell::new(FetchSessions::new(slots)),
+            connection_limit: Rc::new(Cell::new(connection_limit)),
             counters: Rc::default(),
             shutdown: Shutdown::new(),
             watches: RefCell::default(),
@@ -171,6 +175,11 @@ impl Shard {
     /// Ends what the shard does by itself; its logs are closed.
     pub fn end(&self) {
         self.tasks.borrow_mut().clear();
+    }
+
+    /// Connections that each of this shard's listeners may have open.
+    pub fn connection_limit(&self) -> &Rc<Cell<usize>> {
+        &self.connection_limit
     }
 
     /// What this shard's connections have done.

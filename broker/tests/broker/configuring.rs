@@ -167,6 +167,25 @@ fn settings_of_brokers_change_while_they_run_and_survive_a_restart() {
 }
 
 #[test]
+fn the_limit_of_connections_changes_while_the_node_runs() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        let key = "max.connections";
+        let lowered = (SET, key, Some("1"));
+        assert_eq!(alter(&connection, BROKER, "1", lowered).await, 0);
+        while client.try_connect().await.is_ok() {}
+        assert_eq!(
+            setting(&connection, BROKER, "1", key).await,
+            Some(("1".into(), 2))
+        );
+        let back = (DELETE, key, None);
+        assert_eq!(alter(&connection, BROKER, "1", back).await, 0);
+        while client.try_connect().await.is_err() {}
+    });
+}
+
+#[test]
 fn what_a_broker_cannot_change_is_refused() {
     let cluster = Cluster::new(&[]);
     cluster.run(async |client| {

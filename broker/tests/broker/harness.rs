@@ -195,13 +195,16 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(&self) -> Connection {
+        self.try_connect().await.expect("connected")
+    }
+
+    /// A connection, or why there is none.
+    pub async fn try_connect(&self) -> millstream_client::Result<Connection> {
         let config = ConnectionConfig {
             request_timeout: Duration::from_secs(600),
             ..ConnectionConfig::default()
         };
-        Connection::connect(&self.reactor, self.address, &config)
-            .await
-            .expect("connected")
+        Connection::connect(&self.reactor, self.address, &config).await
     }
 }
 

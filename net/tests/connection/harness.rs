@@ -49,7 +49,7 @@ pub struct Server {
 
 pub fn options() -> AcceptorOptions {
     AcceptorOptions {
-        max_connections: 100,
+        max_connections: Rc::new(Cell::new(100)),
         connection: ConnectionOptions {
             max_frame_bytes: 1024 * 1024,
             max_idle: Duration::from_secs(60),

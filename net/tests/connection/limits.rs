@@ -1,5 +1,7 @@
 //! What a connection and a shard may hold is bounded; beyond it the client is held back.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_net::AcceptorOptions;
@@ -123,7 +125,7 @@ fn a_client_that_does_not_read_is_given_no_more_answers_to_hold() {
 #[test]
 fn connections_beyond_the_limit_are_closed_until_there_is_room() {
     let options = AcceptorOptions {
-        max_connections: 2,
+        max_connections: Rc::new(Cell::new(2)),
         ..options()
     };
     let server = Server::start(Simulation::with_seed(5), options, 1 << 20);

@@ -1,7 +1,9 @@
 //! Whatever ends a connection is logged once, with its cause, and costs no other connection
 //! anything.
 
+use std::cell::Cell;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -205,7 +207,7 @@ fn a_flood_beyond_the_connection_limit_is_logged_once() {
     let log = Log::default();
     with_default(log.clone(), || {
         let options = AcceptorOptions {
-            max_connections: 1,
+            max_connections: Rc::new(Cell::new(1)),
             ..options()
         };
         let server = Server::start(Simulation::with_seed(3), options, 1 << 20);

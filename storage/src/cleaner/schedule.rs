@@ -42,7 +42,8 @@ impl ShardStore {
             return false;
         };
         let before = log.size();
-        match log.clean(range, &self.config.cleaner).await {
+        let config = self.cleaner.borrow().clone();
+        match log.clean(range, &config).await {
             Ok(true) => {
                 let (topic, partition) = log.name();
                 tracing::debug!(
@@ -101,7 +102,7 @@ impl Log {
 pub(crate) async fn clean_regularly(store: Weak<ShardStore>, reactor: Reactor) {
     loop {
         let pause = match store.upgrade() {
-            Some(store) if store.config.cleaner.enabled => store.config.cleaner.backoff,
+            Some(store) if store.config.cleaner.enabled => store.cleaner.borrow().backoff,
             _ => return,
         };
         reactor.sleep(pause).await;
