@@ -28,6 +28,8 @@ enum LoadError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Storage(#[from] StorageError),
+    #[error("nothing could be read at offset {next} of a log that ends at {end}")]
+    Short { next: Offset, end: Offset },
     #[error("the batch at offset {offset}: {cause}")]
     Batch { offset: Offset, cause: BatchError },
     #[error("the batch at offset {offset}: {cause}")]
@@ -97,7 +99,9 @@ impl CoordinatorShell {
         let mut count = 0;
         while next < end && self.is_live() {
             let plan = log.read(next, READ_BYTES, end, true).await?;
-            let Some(after) = plan.next_offset else { break };
+            let Some(after) = plan.next_offset else {
+                return Err(LoadError::Short { next, end });
+            };
             let bytes = plan.load_contiguous(&self.reactor).await?;
             count += self.replay_batches(next, &bytes, &mut decompressor)?;
             next = after;

@@ -5,6 +5,7 @@
 //! that is written anew.
 
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use millstream_reactor::Reactor;
 
@@ -12,6 +13,9 @@ use crate::checkpoint_file::{OffsetCheckpoint, shard_cleaner_file};
 use crate::error::StorageError;
 use crate::log::Log;
 use crate::store::ShardStore;
+
+/// Whatever the settings say: a core does not only look for what is dirty.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 impl ShardStore {
     /// Cleans the log with the largest part of dirty bytes of those that are due. Whether there was
@@ -102,7 +106,9 @@ impl Log {
 pub(crate) async fn clean_regularly(store: Weak<ShardStore>, reactor: Reactor) {
     loop {
         let pause = match store.upgrade() {
-            Some(store) if store.config.cleaner.enabled => store.cleaner.borrow().backoff,
+            Some(store) if store.config.cleaner.enabled => {
+                store.cleaner.borrow().backoff.max(SHORTEST_PAUSE)
+            }
             _ => return,
         };
         reactor.sleep(pause).await;
