@@ -4,6 +4,7 @@ pub mod config;
 pub mod controller;
 pub mod coordinator;
 mod data_folder;
+mod disk_reserve;
 pub mod fetch;
 mod handlers;
 pub mod metrics;

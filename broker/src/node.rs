@@ -33,6 +33,7 @@ use crate::controller::{
     run_controller,
 };
 use crate::data_folder::{DataFolder, DataFolderError};
+use crate::disk_reserve::DiskReserve;
 use crate::handlers::{Connection, ConnectionHandler, SUPPORTED_FEATURES};
 use crate::metrics::{Readiness, serve_metrics};
 use crate::shard::{PeerEnds, Shard, ShardId, ShardParts, mesh};
@@ -41,6 +42,8 @@ use crate::shard::{PeerEnds, Shard, ShardId, ShardParts, mesh};
 const METADATA_FOLDER: &str = "__cluster_metadata-0";
 /// How long requests under way may take when the node stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a start for which the disk has no room waits before it is tried again.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 /// Requests of one connection that may be under way.
 const MAX_IN_FLIGHT: usize = 128;
 /// Share of a shard's memory that requests under way may hold; the rest is for tails.
@@ -367,7 +370,15 @@ impl ControllerStart {
             broker_epoch,
         }) = self.closed.await
         {
-            finish_clean_shutdown(&reactor, &config.log_dir, &found, &shards, broker_epoch).await?;
+            let root = &config.log_dir;
+            let mut reserve = DiskReserve::open(&reactor.fs(), root).await;
+            while let Err(error) =
+                finish_clean_shutdown(&reactor, root, &found, &shards, broker_epoch).await
+            {
+                if !error.is_full() || !reserve.give().await {
+                    return Err(error.into());
+                }
+            }
         }
         drop(folder.lock);
         Ok(())
@@ -379,8 +390,23 @@ async fn prepare(
     config: &BrokerConfig,
 ) -> Result<(DataFolder, StartState), NodeError> {
     let folder = DataFolder::open(reactor, &config.log_dir, config.node_id).await?;
-    let start = StartState::take(reactor, &config.log_dir).await?;
-    Ok((folder, start))
+    let mut reserve = DiskReserve::open(&reactor.fs(), &config.log_dir).await;
+    let mut told = false;
+    loop {
+        match StartState::take(reactor, &config.log_dir).await {
+            Ok(start) => return Ok((folder, start)),
+            Err(error) if error.is_full() => {
+                if reserve.give().await {
+                    continue;
+                }
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!("the start waits until there is room: {error}");
+                }
+                reactor.sleep(FULL_DISK_PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn controller_settings(config: &BrokerConfig, folder: &DataFolder) -> ControllerSettings {

@@ -421,7 +421,8 @@ impl Log {
             let dir = self.dir.borrow().clone();
             self.store.sync_dir(&dir).await?;
         }
-        self.write_indexes(end.segment, u64::MAX).await?;
+        let indexed = self.write_indexes(end.segment, u64::MAX).await;
+        later_if_full(indexed)?;
         let epochs = {
             let mut state = self.state.borrow_mut();
             state.log_start_offset = log_start.max(first_base);
@@ -434,7 +435,9 @@ impl Log {
             changed.then(|| state.epochs.to_text())
         };
         if let Some(epochs) = epochs {
-            self.write_epochs(epochs).await?;
+            let written = self.write_epochs(epochs).await;
+            // Nothing is written before they are.
+            self.state.borrow_mut().epochs_dirty = later_if_full(written)?;
         }
         let mut state = self.state.borrow_mut();
         let max = state.active().max_timestamp.unwrap_or(MaxTimestamp::NONE);
@@ -698,5 +701,14 @@ async fn read_epochs(store: &ShardStore, dir: &Path) -> Result<LeaderEpochCache,
         }),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(LeaderEpochCache::default()),
         Err(cause) => Err(StorageError::io("read", &path, cause)),
+    }
+}
+
+/// Whether something is to be written when there is room: a log can be read on a full disk.
+fn later_if_full(written: Result<(), StorageError>) -> Result<bool, StorageError> {
+    match written {
+        Ok(()) => Ok(false),
+        Err(error) if error.is_full() => Ok(true),
+        Err(error) => Err(error),
     }
 }

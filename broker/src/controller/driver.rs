@@ -1,7 +1,8 @@
 //! The task that drives the controller: requests and time in, files, answers and images out.
 //!
 //! Requests that come while the log is being flushed wait, and are then decided together and made
-//! durable by one flush.
+//! durable by one flush. On a full disk all wait: what the log asks for is written with room that
+//! was kept back, or tried again until there is room.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,9 +18,16 @@ use millstream_reactor::Reactor;
 use super::handle::{Ask, ControllerInbox, PublicationSender, Question};
 use super::metadata_log::{MetadataLog, MetadataLogError};
 use super::publisher::Publisher;
+use crate::disk_reserve::DiskReserve;
 
 /// Between two ticks of the quorum's clock.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How long a write for which the disk has no room waits before it is tried again.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often room that was kept back is put back.
+const RESERVE_PAUSE: Duration = Duration::from_secs(10);
 
 /// Requests that are decided before a flush.
 const MAX_BATCH: usize = 1024;
@@ -51,7 +59,11 @@ pub async fn run_controller(
     assert_eq!(settings.voters, [settings.node_id], "a quorum of one");
     let (log, recovered) = MetadataLog::open(&reactor.fs(), dir).await?;
     let seed = reactor.random_u64();
+    let root = dir.parent().unwrap_or(dir);
+    let reserve = DiskReserve::open(&reactor.fs(), root).await;
     let mut driver = Driver {
+        reserve,
+        next_filling: reactor.now() + RESERVE_PAUSE,
         controller: Controller::start(reactor.now(), settings, rules, recovered, seed)?,
         reactor,
         log,
@@ -79,6 +91,7 @@ pub async fn run_controller(
         }
         driver.tick_until_now(&mut next_tick);
         driver.drain().await?;
+        driver.fill_reserve().await;
     }
 }
 
@@ -86,6 +99,9 @@ struct Driver {
     controller: Controller,
     reactor: Reactor,
     log: MetadataLog,
+    reserve: DiskReserve,
+    /// When to look next whether the reserve can be put back.
+    next_filling: Instant,
     publisher: Publisher,
     answers: BTreeMap<RequestId, oneshot::Sender<Result<ControllerResponse, ApiError>>>,
     next_id: u64,
@@ -121,12 +137,18 @@ impl Driver {
         while let Some(output) = self.controller.poll_output()? {
             match output {
                 Output::Persist(persist) => {
-                    self.log.persist(&persist).await?;
+                    let mut tries = 0;
+                    while let Err(error) = self.log.persist(&persist).await {
+                        self.wait_for_room(error, &mut tries).await?;
+                    }
                     let input = Input::Persisted(persist.number);
                     self.controller.handle(self.reactor.now(), input);
                 }
                 Output::StoreSnapshot(snapshot) => {
-                    self.log.store_snapshot(&snapshot).await?;
+                    let mut tries = 0;
+                    while let Err(error) = self.log.store_snapshot(&snapshot).await {
+                        self.wait_for_room(error, &mut tries).await?;
+                    }
                     let input = Input::SnapshotStored(snapshot.index);
                     self.controller.handle(self.reactor.now(), input);
                 }
@@ -145,5 +167,34 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Makes room on a full disk, or waits for it; any other error is the end. The same bytes then
+    /// go to the same place, and nobody was told that they are there.
+    async fn wait_for_room(
+        &mut self,
+        error: MetadataLogError,
+        tries: &mut u32,
+    ) -> Result<(), MetadataLogError> {
+        if !error.is_full() {
+            return Err(error);
+        }
+        if self.reserve.give().await {
+            return Ok(());
+        }
+        if *tries == 0 {
+            tracing::error!("metadata cannot change until there is room: {error}");
+        }
+        *tries += 1;
+        self.reactor.sleep(FULL_DISK_PAUSE).await;
+        Ok(())
+    }
+
+    async fn fill_reserve(&mut self) {
+        let now = self.reactor.now();
+        if self.reserve.is_short() && now >= self.next_filling {
+            self.reserve.fill().await;
+            self.next_filling = now + RESERVE_PAUSE;
+        }
     }
 }

@@ -37,6 +37,14 @@ pub enum MetadataLogError {
         /// What the system says.
         cause: io::Error,
     },
+    /// A flush failed: what is on the disk is not known.
+    #[error("cannot flush {path}: {cause}")]
+    Flush {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
     /// A segment is damaged.
     #[error("{path}: at byte {position}: {cause}")]
     Segment {
@@ -77,6 +85,16 @@ pub enum MetadataLogError {
         /// What does not fit together.
         what: String,
     },
+}
+
+impl MetadataLogError {
+    /// Whether the disk had no room for what was to be written: it may be tried again.
+    pub fn is_full(&self) -> bool {
+        match self {
+            MetadataLogError::Io { cause, .. } => cause.kind() == io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
 }
 
 /// The log, open for appending.
@@ -190,7 +208,10 @@ impl MetadataLog {
             .write_at(self.position, batch)
             .await
             .map_err(io_at(&active.path))?;
-        self.file.sync_data().await.map_err(io_at(&active.path))?;
+        self.file
+            .sync_data()
+            .await
+            .map_err(flush_of(&active.path))?;
         self.position += len;
         if let Some(entry) = persist.entries.last() {
             self.last = (entry.index, entry.term);
@@ -232,7 +253,7 @@ impl MetadataLog {
         .encode();
         let position = header.len() as u64;
         file.write_at(0, header).await.map_err(io_at(&path))?;
-        file.sync_data().await.map_err(io_at(&path))?;
+        file.sync_data().await.map_err(flush_of(&path))?;
         fs.sync_dir(dir).await.map_err(io_at(dir))?;
         Ok(MetadataLog {
             fs: fs.clone(),
@@ -538,6 +559,11 @@ fn digits(text: &str) -> Option<u64> {
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> MetadataLogError {
     let path = path.to_owned();
     move |cause| MetadataLogError::Io { path, cause }
+}
+
+fn flush_of(path: &Path) -> impl FnOnce(io::Error) -> MetadataLogError {
+    let path = path.to_owned();
+    move |cause| MetadataLogError::Flush { path, cause }
 }
 
 fn gap(path: &Path, what: String) -> MetadataLogError {

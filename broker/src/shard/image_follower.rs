@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use millstream_metadata::{ConfigResource, Delta, Image, ResourceType, Topic};
@@ -20,6 +21,8 @@ use crate::coordinator::CoordinatorShell;
 
 /// Logs opened at the same time.
 const OPENING: usize = 64;
+/// How long a partition that could not be opened because the disk is full waits for another try.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 
 impl Shard {
     /// Takes the first image: when this returns, the shard's partitions are open. Then follows the
@@ -31,12 +34,38 @@ impl Shard {
         self.apply(first).await;
         let shard = self.clone();
         let follow = async move {
-            while let Some(publication) = images.next().await {
+            while let Some(publication) = shard.next_image(&mut images).await {
                 shard.apply(publication).await;
             }
         };
         let follow = self.reactor.spawn(TaskQueue::Requests, follow);
         self.tasks.borrow_mut().push(follow);
+    }
+
+    /// The next image. Meanwhile partitions are opened that found the disk full before.
+    async fn next_image(self: &Rc<Self>, images: &mut ImageReceiver) -> Option<Publication> {
+        while self.waits_for_room() {
+            match self.reactor.timeout(FULL_DISK_PAUSE, images.next()).await {
+                Ok(next) => return next,
+                Err(_elapsed) => self.open_those_without_room().await,
+            }
+        }
+        images.next().await
+    }
+
+    fn waits_for_room(&self) -> bool {
+        !self.without_room.borrow().is_empty()
+    }
+
+    async fn open_those_without_room(self: &Rc<Self>) {
+        let waiting: Vec<_> = self.without_room.borrow_mut().drain().collect();
+        let image = self.image();
+        for id in waiting {
+            if let Some(topic) = image.topic(id.topic_id) {
+                let config = self.topic_config_in(&image, topic);
+                self.open_or_update(topic, id.partition, &config).await;
+            }
+        }
     }
 
     /// Waits until `seen` holds for the shard's image.
@@ -179,8 +208,12 @@ impl Shard {
         let (log, recovery) = match opened {
             Ok(opened) => opened,
             Err(cause) => {
-                error!(topic = %topic.name, partition = %index, %cause, "the partition cannot be opened");
-                self.broken.borrow_mut().insert(id);
+                if self.broken.borrow_mut().insert(id) {
+                    error!(topic = %topic.name, partition = %index, %cause, "the partition cannot be opened");
+                }
+                if cause.is_full() {
+                    self.without_room.borrow_mut().insert(id);
+                }
                 return;
             }
         };
@@ -204,6 +237,7 @@ impl Shard {
             recovery.high_watermark,
             wake,
         );
+        self.broken.borrow_mut().remove(&id);
         self.lead_if_leader(&partition, topic, config);
         self.partitions.borrow_mut().insert(id, partition.clone());
         if &*topic.name == GROUP_METADATA_TOPIC {

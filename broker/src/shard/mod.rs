@@ -76,6 +76,8 @@ pub struct Shard {
     partitions: RefCell<AHashMap<TopicPartition, Rc<Partition>>>,
     /// Partitions whose logs could not be opened.
     broken: RefCell<AHashSet<TopicPartition>>,
+    /// Those of them that are to be tried again, because the disk was full.
+    without_room: RefCell<AHashSet<TopicPartition>>,
     coordinators: RefCell<AHashMap<PartitionIndex, Rc<CoordinatorShell>>>,
     /// The topic of the groups and the number of partitions by which groups are dealt to them.
     group_partitions: Cell<Option<(TopicId, i32)>>,
@@ -111,6 +113,7 @@ impl Shard {
             topic_configs: RefCell::default(),
             partitions: RefCell::default(),
             broken: RefCell::default(),
+            without_room: RefCell::default(),
             coordinators: RefCell::default(),
             group_partitions: Cell::new(None),
             sessions: RefCell::new(FetchSessions::new(slots)),

@@ -10,6 +10,7 @@ mod configuring;
 mod deleting_records;
 mod describing;
 mod differences;
+mod full_disk;
 mod groups;
 mod guide;
 mod harness;

@@ -354,6 +354,77 @@ fn a_log_goes_on_by_itself_when_a_full_disk_has_room_again() {
     }
 }
 
+/// How many bytes lie on the node's disk.
+fn used(node: &Node) -> u64 {
+    run(node, |reactor| async move {
+        let space = reactor.fs().space(ROOT.as_ref()).await.expect("there");
+        space.total_bytes - space.usable_bytes
+    })
+}
+
+#[test]
+fn a_log_is_opened_and_read_on_a_full_disk_and_takes_appends_when_there_is_room() {
+    for (seed, keep) in [KeepUnsynced::None, KeepUnsynced::All, KeepUnsynced::Random]
+        .into_iter()
+        .cycle()
+        .take(30)
+        .enumerate()
+    {
+        let (_simulation, node) = simulation(seed as u64);
+        let config = LogConfig {
+            segment_bytes: 1 << 20,
+            ..config(Durability::Fsync)
+        };
+        let with = config.clone();
+        let mut model = run(&node, move |reactor| async move {
+            let opened = open(&reactor, small_store(), with).await.expect("opens");
+            let mut model = Model::default();
+            for round in 0..=seed {
+                append(&opened.log, &mut model, round as i32, &batch(2, 400, 1));
+                opened.log.flush().await.expect("flushed");
+            }
+            model
+        });
+        node.crash(CrashOptions::keep(keep));
+        // What a start notes at the root has its block, and nothing else has one: not what a
+        // crash left unindexed, and not the epochs of a lost end.
+        node.set_disk_capacity(Some(used(&node) + 4096));
+        let disk = node.clone();
+        let (with, expected) = (config.clone(), model.clone());
+        model = run(&node, move |reactor| async move {
+            let opened = open(&reactor, small_store(), with).await.expect("opens");
+            let (log, mut model) = (&opened.log, expected);
+            assert_eq!(log.log_end_offset().0, model.end());
+            assert_eq!(follow(&reactor, log, 0, 2_000).await, model.bytes());
+            loop {
+                let progress = log.progress().notified();
+                let bytes = batch(2, 3_000, 1);
+                match log.append(&bytes, LeaderEpoch(99), AppendOrigin::Client, 1_000) {
+                    Ok(appended) => {
+                        let base = appended.base_offset;
+                        model.add(base, stamped(&bytes, base.0, 99));
+                    }
+                    Err(AppendError::DiskFull(_)) => break,
+                    Err(AppendError::NoRoom) => (),
+                    Err(error) => panic!("{error}"),
+                }
+                progress.await;
+            }
+            disk.set_disk_capacity(None);
+            log.flush().await.expect("there is room");
+            assert_eq!(follow(&reactor, log, 0, 2_000).await, model.bytes());
+            model
+        });
+        node.crash(CrashOptions::keep(KeepUnsynced::None));
+        run(&node, move |reactor| async move {
+            let opened = open(&reactor, small_store(), config).await.expect("opens");
+            assert_eq!(follow(&reactor, &opened.log, 0, 2_000).await, model.bytes());
+            let epochs = opened.log.leader_epochs();
+            assert_eq!(epochs.last().expect("epochs").epoch, LeaderEpoch(99));
+        });
+    }
+}
+
 #[test]
 fn a_full_disk_gets_room_from_retention() {
     let (_simulation, node) = simulation(4);
