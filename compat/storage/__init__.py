@@ -1,0 +1,1 @@
+"""`scripts/compat storage`: Millstream's files and compaction beside Apache Kafka's."""
