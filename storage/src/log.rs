@@ -57,7 +57,8 @@ pub struct Appended {
     pub base_offset: Offset,
     /// The offset of the last record.
     pub last_offset: Offset,
-    /// The broker's timestamp, or −1 if the records keep the client's.
+    /// The broker's timestamp, or −1 if the records keep the client's. Of a duplicate, the largest
+    /// timestamp in the log's batch, whosever it is.
     pub log_append_time: i64,
     /// The first offset of the log.
     pub log_start_offset: Offset,
@@ -367,7 +368,7 @@ impl Log {
                     SequenceCheck::Duplicate(known) => Ok(Some(Appended {
                         base_offset: Offset(known.first_offset()),
                         last_offset: Offset(known.last_offset),
-                        log_append_time: append_time(first, known.timestamp),
+                        log_append_time: known.timestamp,
                         log_start_offset: Offset(state.log_start_offset),
                         duplicate: true,
                     })),

@@ -320,7 +320,14 @@ fn a_repeated_batch_is_answered_with_its_first_offset_and_not_appended() {
                 let again =
                     produce(&connection, "t", 0, sequenced(id, 0, 2 * n, &["a", "b"])).await;
                 assert_eq!((again.error_code, again.base_offset), (0, i64::from(2 * n)));
+                assert_eq!(
+                    again.log_append_time_ms, NOW_MS,
+                    "the timestamp of the first"
+                );
             }
+            // One that came before those remembered is out of order, and not appended either.
+            let old = produce(&connection, "t", 0, sequenced(id, 0, 0, &["a", "b"])).await;
+            assert_eq!(old.error_code, ErrorCode::OutOfOrderSequenceNumber.code());
             let answer = call(&connection, 12, &fetch_request("t", 0, 0)).await;
             assert_eq!(values(&answer).len(), 12);
         });
