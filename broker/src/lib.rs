@@ -7,6 +7,7 @@ mod data_folder;
 mod disk_reserve;
 pub mod fetch;
 mod handlers;
+pub mod log_levels;
 pub mod metrics;
 mod node;
 pub mod reference;

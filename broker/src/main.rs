@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use clap::{CommandFactory, Parser, ValueEnum};
 use futures::executor::block_on;
 use millstream_broker::config::{BrokerConfig, Endpoint, Settings};
+use millstream_broker::log_levels::{Levels, LogLevels};
 use millstream_broker::{BoundListener, Node, NodeError, reference};
 use millstream_packaging::write_reference;
 use millstream_reactor::uring::{
@@ -22,7 +23,9 @@ use millstream_reactor::uring::{
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::service_manager::ServiceManager;
 use millstream_net::port_owner;
@@ -30,7 +33,8 @@ use millstream_net::port_owner;
 /// What the help says after the options.
 const AFTER_HELP: &str = "\
 MILLSTREAM_LOG in the environment says what is logged to standard error: error, warn, info (the
-default), debug or trace, also by module, such as info,millstream_storage=debug.
+default), debug or trace, also by module, such as info,millstream_storage=debug. While the node
+runs, kafka-configs --entity-type broker-loggers shows and changes the levels.
 SIGTERM and SIGINT stop the node: requests under way are answered and the logs closed.
 Exit codes: 0 stopped or printed, 1 failed, 2 wrong usage.";
 
@@ -80,13 +84,34 @@ fn main() -> ExitCode {
     if let Some(done) = print_reference(&options) {
         return done;
     }
-    let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log_levels = start_log();
+    finish(run(&options, log_levels, started))
+}
+
+/// Begins to log to standard error, at the levels of `MILLSTREAM_LOG`.
+fn start_log() -> LogLevels {
+    let wanted = std::env::var("MILLSTREAM_LOG").ok();
+    let wanted = wanted.filter(|text| !text.trim().is_empty()).map(|text| {
+        let levels = text.parse::<Levels>();
+        (text, levels)
+    });
+    let (levels, fault) = match wanted {
+        None => (Levels::default(), None),
+        Some((_, Ok(levels))) => (levels, None),
+        Some((text, Err(cause))) => (Levels::default(), Some((text, cause))),
+    };
+    let (filter, levels) = LogLevels::new(levels);
+    let lines = fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
         .init();
-    finish(run(&options, started))
+    if let Some((text, cause)) = fault {
+        warn!("MILLSTREAM_LOG is `{text}`, which cannot be read ({cause}): info is logged");
+    }
+    levels
 }
 
 /// What needs no node, if it was asked for.
@@ -120,7 +145,7 @@ fn finish(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-fn run(options: &Options, started: Instant) -> Result<(), Failure> {
+fn run(options: &Options, log_levels: LogLevels, started: Instant) -> Result<(), Failure> {
     let mut config = read_config(options)?;
     probe().map_err(|lack| lack.to_string())?;
     config.direct_io = check_direct_io(&config, options.allow_buffered_io)?;
@@ -144,6 +169,7 @@ fn run(options: &Options, started: Instant) -> Result<(), Failure> {
         listeners.clone(),
         metrics,
         random_uuid(),
+        log_levels,
     );
 
     let controller = node.controller;

@@ -27,7 +27,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::GROUP_METADATA_TOPIC;
-use crate::config::{BrokerConfig, TopicRules};
+use crate::config::{BrokerConfig, SettingRules};
 use crate::controller::{
     ControllerError, ControllerHandle, ControllerInbox, ImageReceiver, PublicationSender, channels,
     run_controller,
@@ -35,6 +35,7 @@ use crate::controller::{
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::disk_reserve::DiskReserve;
 use crate::handlers::{Connection, ConnectionHandler, SUPPORTED_FEATURES};
+use crate::log_levels::LogLevels;
 use crate::metrics::{Readiness, serve_metrics};
 use crate::shard::{PeerEnds, Shard, ShardId, ShardParts, mesh};
 
@@ -119,6 +120,7 @@ pub struct ShardStart {
     /// Where the first shard serves metrics.
     metrics: Option<SocketAddr>,
     controller: ControllerHandle,
+    log_levels: LogLevels,
     images: ImageReceiver,
     peers: PeerEnds,
     start: oneshot::Receiver<StartState>,
@@ -167,13 +169,14 @@ pub struct Supervisor {
 
 impl Node {
     /// The parts of a node of so many shards, which tells of itself at `metrics`.
-    /// `incarnation_id` is random.
+    /// `incarnation_id` is random; `log_levels` are those of the process.
     pub fn new(
         config: Arc<BrokerConfig>,
         shards: usize,
         listeners: Vec<BoundListener>,
         metrics: Option<SocketAddr>,
         incarnation_id: Uuid,
+        log_levels: LogLevels,
     ) -> Node {
         let (handle, inbox, publications, images) = channels(shards);
         let (ready_sender, ready) = oneshot::channel();
@@ -209,6 +212,7 @@ impl Node {
                 metrics: metrics.filter(|_| id == 0),
                 listeners: listeners.clone(),
                 controller: handle.clone(),
+                log_levels: log_levels.clone(),
                 images,
                 peers,
                 start,
@@ -349,7 +353,7 @@ impl ControllerStart {
             }
         };
         let settings = controller_settings(&config, &folder);
-        let rules = Box::new(TopicRules {
+        let rules = Box::new(SettingRules {
             config: config.clone(),
         });
         let cluster_id = folder.cluster_id.clone();
@@ -467,6 +471,7 @@ impl ShardStart {
             controller: self.controller,
             store: store.clone(),
             peers: self.peers,
+            log_levels: self.log_levels,
         });
         let readiness = Readiness::default();
         let _metrics = match self.metrics {

@@ -3,7 +3,10 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use crate::config::{Key, Kind, Status, TopicKey, broker_keys, is_dynamic, topic_keys};
+use crate::config::{
+    GroupKey, Key, Kind, Status, TopicKey, broker_keys, client_metrics_keys, group_keys,
+    is_dynamic, topic_keys,
+};
 
 /// What the page says before its tables.
 const INTRODUCTION: &str = "\
@@ -53,6 +56,37 @@ pub fn settings_page() -> String {
             &synonyms.join(", "),
             &Effect(key),
         ]);
+    }
+    page.section(
+        "Settings of groups",
+        "Given to a group by its name (`kafka-configs --entity-type groups --entity-name GROUP`), \
+         whether it has members or not. They are kept and checked against the broker's bounds.",
+        &[
+            "Setting",
+            "Values",
+            "Default",
+            "Broker's setting",
+            "What it does",
+        ],
+    );
+    for GroupKey { key, broker } in group_keys() {
+        let broker = broker.map_or_else(String::new, |name| format!("`{name}`"));
+        page.row(&[
+            &name(key),
+            &Values(key.kind),
+            &Default(key),
+            &broker,
+            &Effect(key),
+        ]);
+    }
+    page.section(
+        "Settings of subscriptions to clients' metrics",
+        "Given to a subscription by its name (`kafka-client-metrics`, or `kafka-configs \
+         --entity-type client-metrics`).",
+        &["Setting", "Values", "Default", "What it does"],
+    );
+    for key in client_metrics_keys() {
+        page.row(&[&name(key), &Values(key.kind), &Default(key), &Effect(key)]);
     }
     page.section(
         "Settings of brokers that work",
@@ -117,6 +151,15 @@ pub fn settings_text() -> String {
             [] => entry(key, &"for topics"),
             names => entry(key, &format_args!("for topics; else {}", names.join(", "))),
         }
+    }
+    for GroupKey { key, broker } in group_keys() {
+        match broker {
+            None => entry(key, &"for groups"),
+            Some(name) => entry(key, &format_args!("for groups; else {name}")),
+        }
+    }
+    for key in client_metrics_keys() {
+        entry(key, &"for subscriptions to clients' metrics");
     }
     text
 }
@@ -252,7 +295,9 @@ mod tests {
     fn both_tell_every_key() {
         let (page, text) = (settings_page(), settings_text());
         let topic = topic_keys().iter().map(|key| &key.key);
-        for key in broker_keys().chain(topic) {
+        let group = group_keys().iter().map(|key| &key.key);
+        let all = broker_keys().chain(topic).chain(group);
+        for key in all.chain(client_metrics_keys()) {
             assert!(
                 page.contains(&format!("| `{}` |", key.name)),
                 "{}",

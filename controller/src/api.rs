@@ -40,7 +40,7 @@ pub enum ControllerRequest {
         topics: Vec<TopicRef>,
     },
     /// Change settings, each resource whole or not at all.
-    IncrementalAlterConfigs {
+    AlterConfigs {
         /// The resources and the changes to each.
         resources: Vec<AlterConfigsResource>,
         /// Check only; nothing is changed.
@@ -91,7 +91,7 @@ pub enum ControllerResponse {
     /// For each topic asked for; one asked for twice, or by name and by id, is answered once.
     DeleteTopics(Vec<DeletedTopic>),
     /// For each resource asked for.
-    IncrementalAlterConfigs(Vec<AlterConfigsResult>),
+    AlterConfigs(Vec<AlterConfigsResult>),
     /// The block.
     AllocateProducerIds(Result<ProducerIdBlock, ApiError>),
     /// The epoch of the registration.

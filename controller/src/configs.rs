@@ -1,4 +1,4 @@
-//! Changing the settings of topics, brokers and groups.
+//! Changing the settings of topics, brokers, groups and subscriptions to clients' metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,10 +64,7 @@ pub(crate) fn validate(
              of {MAX_VALUE_LEN} bytes."
         )));
     }
-    context
-        .rules
-        .validate(resource, configs)
-        .map_err(invalid_config)
+    context.rules.validate(resource, configs)
 }
 
 fn alter_one(

@@ -61,7 +61,7 @@ pub fn decide(image: &Image, request: ControllerRequest, context: &Context<'_>) 
         ControllerRequest::DeleteTopics { topics } => {
             ControllerResponse::DeleteTopics(topic_deletion::delete(&mut draft, topics, context))
         }
-        ControllerRequest::IncrementalAlterConfigs {
+        ControllerRequest::AlterConfigs {
             resources,
             validate_only,
         } => {
@@ -69,7 +69,7 @@ pub fn decide(image: &Image, request: ControllerRequest, context: &Context<'_>) 
             if validate_only {
                 draft = Draft::new(image.clone());
             }
-            ControllerResponse::IncrementalAlterConfigs(results)
+            ControllerResponse::AlterConfigs(results)
         }
         ControllerRequest::AllocateProducerIds {
             node_id,

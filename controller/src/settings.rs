@@ -7,6 +7,8 @@ use millstream_metadata::{ConfigResource, ResourceType};
 use millstream_protocol::NodeId;
 use uuid::Uuid;
 
+use crate::api_error::ApiError;
+
 /// Plain values from the broker's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControllerSettings {
@@ -109,7 +111,7 @@ pub trait ConfigRules {
         &self,
         resource: &ConfigResource,
         configs: &BTreeMap<String, String>,
-    ) -> Result<(), String>;
+    ) -> Result<(), ApiError>;
 
     /// Whether the setting is a list, so that entries can be added and taken out.
     fn is_list(&self, resource_type: ResourceType, key: &str) -> bool;

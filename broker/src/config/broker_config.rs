@@ -67,7 +67,8 @@ pub struct BrokerConfig {
 
 impl BrokerConfig {
     /// Makes the struct; fails on what the table cannot check by itself.
-    pub fn new(settings: Settings) -> Result<BrokerConfig, SettingsError> {
+    pub fn new(mut settings: Settings) -> Result<BrokerConfig, SettingsError> {
+        settings.join_node_ids()?;
         let invalid = SettingsError::Invalid;
         let controller: Vec<String> = list(settings.text("controller.listener.names"))
             .map(str::to_ascii_uppercase)
@@ -136,17 +137,11 @@ impl BrokerConfig {
                 "`process.roles` lacks broker; this node is always broker and controller".into(),
             ));
         }
-        let node_id = settings
-            .given("node.id")
-            .or(settings.given("broker.id"))
-            .unwrap_or("1");
         let idle: i64 = settings.number("connections.max.idle.ms");
         let slow: i64 = settings.number("slow.request.log.ms");
         let size = |name: &str| usize::try_from(settings.number::<i64>(name)).unwrap_or(usize::MAX);
         Ok(BrokerConfig {
-            node_id: NodeId(node_id.trim().parse().map_err(|_| {
-                SettingsError::Invalid(format!("Invalid value {node_id} for configuration node.id"))
-            })?),
+            node_id: NodeId(settings.number("node.id")),
             rack: settings.given("broker.rack").map(str::to_owned),
             listeners,
             advertised,
@@ -271,6 +266,21 @@ mod tests {
             (config.listeners[0].host.as_str(), config.listeners[0].port),
             ("127.0.0.1", 9092)
         );
+    }
+
+    #[test]
+    fn either_name_of_the_node_id_gives_both() {
+        for pair in ["node.id=7", "broker.id=7"] {
+            let config = config(&[pair]).expect("valid");
+            assert_eq!(config.node_id, NodeId(7));
+            let told = |name| config.settings.given(name).map(str::to_owned);
+            assert_eq!(
+                (told("node.id"), told("broker.id")),
+                (told("broker.id"), Some("7".into()))
+            );
+        }
+        let error = config(&["node.id=7", "broker.id=8"]).expect_err("which one?");
+        assert!(error.to_string().contains("remove one"), "{error}");
     }
 
     #[test]

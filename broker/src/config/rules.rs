@@ -3,43 +3,47 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millstream_controller::ConfigRules;
+use millstream_controller::{ApiError, ConfigRules};
 use millstream_metadata::{ConfigResource, ResourceType};
+use millstream_protocol::ErrorCode;
 
 use super::BrokerConfig;
+use super::client_metrics_rules::check_client_metrics;
+use super::group_rules::check_group;
 use super::keys::{Kind, broker_key, topic_key};
 use super::topic_config::check_topic_override;
 
-/// The rules for the settings of topics.
-pub struct TopicRules {
+/// The rules for settings that are changed while the node runs.
+pub struct SettingRules {
     /// The node's settings, from which defaults come.
     pub config: Arc<BrokerConfig>,
 }
 
-impl ConfigRules for TopicRules {
+impl ConfigRules for SettingRules {
     fn validate(
         &self,
         resource: &ConfigResource,
         configs: &BTreeMap<String, String>,
-    ) -> Result<(), String> {
-        match resource.resource_type {
-            ResourceType::Topic => {
-                configs
-                    .iter()
-                    .try_for_each(|(name, value)| check_topic_override(name, value))?;
-                self.check_lags(configs)
-            }
+    ) -> Result<(), ApiError> {
+        let checked = match resource.resource_type {
+            ResourceType::Topic => configs
+                .iter()
+                .try_for_each(|(name, value)| check_topic_override(name, value))
+                .and_then(|()| self.check_lags(configs)),
             // Checked by the broker that was asked.
             ResourceType::Broker => Ok(()),
-            _ => Err(format!("the settings of {resource} cannot be changed")),
-        }
+            ResourceType::Group => check_group(&self.config.settings, configs),
+            ResourceType::ClientMetrics => return check_client_metrics(configs),
+        };
+        checked.map_err(|message| ApiError::new(ErrorCode::InvalidConfig, message))
     }
 
+    /// As in Kafka, not those of groups and of subscriptions: their lists are set as a whole.
     fn is_list(&self, resource_type: ResourceType, key: &str) -> bool {
         let kind = match resource_type {
             ResourceType::Topic => topic_key(key).map(|key| key.key.kind),
             ResourceType::Broker => broker_key(key).map(|key| key.kind),
-            _ => None,
+            ResourceType::Group | ResourceType::ClientMetrics => None,
         };
         matches!(kind, Some(Kind::List | Kind::ListOf(_)))
     }
@@ -49,12 +53,12 @@ impl ConfigRules for TopicRules {
         match resource_type {
             ResourceType::Topic => settings.topic_default(key).map(|(value, _)| value),
             ResourceType::Broker => broker_key(key)?.default.map(str::to_owned),
-            _ => None,
+            ResourceType::Group | ResourceType::ClientMetrics => None,
         }
     }
 }
 
-impl TopicRules {
+impl SettingRules {
     /// The least time before compaction may not be longer than the most.
     fn check_lags(&self, configs: &BTreeMap<String, String>) -> Result<(), String> {
         let (least, most) = ("min.compaction.lag.ms", "max.compaction.lag.ms");

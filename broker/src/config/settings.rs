@@ -54,6 +54,12 @@ pub enum Source {
     Start = 4,
     /// Nobody said otherwise.
     Default = 5,
+    /// The level of a logger.
+    Logger = 6,
+    /// The subscription to clients' metrics has it.
+    ClientMetrics = 7,
+    /// The group has it.
+    Group = 8,
 }
 
 impl Source {
@@ -125,6 +131,25 @@ impl Settings {
         }
         self.start.insert(key.name, value.to_owned());
         Ok(())
+    }
+
+    /// `broker.id` is the older name of `node.id`: what holds for one holds for both.
+    pub(super) fn join_node_ids(&mut self) -> Result<(), SettingsError> {
+        let given = |name: &str| self.start.get(name).cloned();
+        match (given("node.id"), given("broker.id")) {
+            (Some(node), Some(broker)) if node.trim() != broker.trim() => {
+                Err(SettingsError::Invalid(format!(
+                    "`node.id` is {node} and `broker.id`, its older name, {broker}; remove one"
+                )))
+            }
+            (None, Some(id)) => self.set("node.id", &id),
+            (None, None) | (Some(_), None) => {
+                let id = self.text("node.id").to_owned();
+                self.start.insert("broker.id", id);
+                Ok(())
+            }
+            (Some(_), Some(_)) => Ok(()),
+        }
     }
 
     /// These settings with others over those of the start: `cluster` for all brokers, `node` for

@@ -183,18 +183,18 @@ impl ControllerHandle {
         }
     }
 
-    /// See [`ControllerRequest::IncrementalAlterConfigs`].
-    pub async fn incremental_alter_configs(
+    /// See [`ControllerRequest::AlterConfigs`].
+    pub async fn alter_configs(
         &self,
         resources: Vec<AlterConfigsResource>,
         validate_only: bool,
     ) -> Result<Vec<AlterConfigsResult>, ApiError> {
-        let request = ControllerRequest::IncrementalAlterConfigs {
+        let request = ControllerRequest::AlterConfigs {
             resources,
             validate_only,
         };
         match self.request(request).await? {
-            ControllerResponse::IncrementalAlterConfigs(results) => Ok(results),
+            ControllerResponse::AlterConfigs(results) => Ok(results),
             other => unreachable!("answered with {other:?}"),
         }
     }

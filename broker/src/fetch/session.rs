@@ -490,6 +490,19 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_is_closed_or_begun_anew_leaves_its_slot() {
+        let (mut sessions, now) = (FetchSessions::new(1), Instant::now());
+        for epoch in [-1, 0] {
+            let id = session(&mut sessions, now);
+            assert_eq!((id, sessions.len()), (7, 1));
+            let begun = sessions.begin(now, (id, epoch), false, Vec::new(), &[]);
+            begun.expect("the old one is given up");
+            assert!(sessions.is_empty());
+        }
+        assert_eq!(session(&mut sessions, now), 7);
+    }
+
+    #[test]
     fn a_full_cache_gives_no_session_until_one_is_old() {
         let (mut sessions, now) = (FetchSessions::new(1), Instant::now());
         assert_eq!(session(&mut sessions, now), 7);

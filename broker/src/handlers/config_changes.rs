@@ -1,5 +1,5 @@
-//! Changes to the settings of topics and brokers: what this node checks itself, and the way to the
-//! controller, for both APIs that make them.
+//! Changes to settings: what this node checks itself, and the way to the controller, for both APIs
+//! that make them. Levels of loggers are changed here and now, by one of the APIs.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,12 @@ use millstream_controller::{AlterConfigsResource, ApiError, ConfigAlteration};
 use millstream_metadata::{ConfigResource, ResourceType};
 use millstream_protocol::{ErrorCode, StrBytes};
 
+use super::loggers;
 use crate::config::{Status, broker_key, is_dynamic};
 use crate::shard::Shard;
+
+/// The loggers of one broker, by Kafka's numbers.
+pub(super) const BROKER_LOGGER: i8 = 8;
 
 /// What a client asks of one resource.
 pub(super) struct Change {
@@ -61,9 +65,11 @@ pub(super) async fn make(shard: &Shard, changes: Vec<Change>, validate_only: boo
         let checked = if times[&(resource_type, resource_name.clone())] > 1 {
             Err(invalid_request("Each resource must appear at most once."))
         } else {
-            check(shard, change)
+            check(shard, change, validate_only)
         };
-        let result = checked.map(|resource| accepted.push((answers.len(), resource)));
+        let result = checked.map(|resource| {
+            accepted.extend(resource.map(|resource| (answers.len(), resource)));
+        });
         answers.push(Changed {
             resource_type,
             resource_name,
@@ -73,7 +79,7 @@ pub(super) async fn make(shard: &Shard, changes: Vec<Change>, validate_only: boo
     let (places, resources): (Vec<_>, Vec<_>) = accepted.into_iter().unzip();
     let made = shard
         .controller()
-        .incremental_alter_configs(resources, validate_only)
+        .alter_configs(resources, validate_only)
         .await;
     match made {
         Ok(made) => {
@@ -94,25 +100,30 @@ fn key(change: &Change) -> (i8, StrBytes) {
     (change.resource_type, change.resource_name.clone())
 }
 
-fn check(shard: &Shard, change: Change) -> Result<AlterConfigsResource, ApiError> {
+/// What the controller is to be asked; nothing for loggers, which are seen to here.
+fn check(
+    shard: &Shard,
+    change: Change,
+    validate_only: bool,
+) -> Result<Option<AlterConfigsResource>, ApiError> {
     let alterations = change.alterations?;
     let name = change.resource_name.as_str();
-    let resource_type = match ResourceType::from_code(change.resource_type) {
-        Some(ResourceType::Topic) => ResourceType::Topic,
-        Some(ResourceType::Broker) => {
-            check_broker(shard, name, &alterations)?;
-            ResourceType::Broker
-        }
-        _ => {
-            let message = format!("Unknown resource type {}", change.resource_type);
-            return Err(invalid_request(message));
-        }
+    // Kafka's AlterConfigs knows no loggers: it would reset those that it does not name.
+    if change.resource_type == BROKER_LOGGER && !change.replaces {
+        return loggers::change(shard, name, &alterations, validate_only).map(|()| None);
+    }
+    let Some(resource_type) = ResourceType::from_code(change.resource_type) else {
+        let message = format!("Unknown resource type {}", change.resource_type);
+        return Err(invalid_request(message));
     };
-    Ok(AlterConfigsResource {
+    if resource_type == ResourceType::Broker {
+        check_broker(shard, name, &alterations)?;
+    }
+    Ok(Some(AlterConfigsResource {
         resource: ConfigResource::new(resource_type, name),
         alterations,
         replaces: change.replaces,
-    })
+    }))
 }
 
 /// The settings of brokers are checked by the broker that is asked: it knows which can change

@@ -237,6 +237,7 @@ impl Answered<'_> {
                 result,
                 leader,
                 self.isolation,
+                found[at].is_ok(),
             );
             let (name, topic_id) = self.names(&wants[at].partition.topic);
             match topics.last_mut() {
@@ -301,6 +302,7 @@ fn fetched(
     result: FetchResult,
     current_leader: Option<CurrentLeader>,
     isolation: Isolation,
+    was_found: bool,
 ) -> FetchedPartition<ReadPlan> {
     let records = (!result.records.is_empty()).then(|| FetchedRecords {
         size: usize::try_from(result.records.len).expect("bounded by the limits of the fetch"),
@@ -316,26 +318,21 @@ fn fetched(
             .diverging
             .map(|(epoch, end_offset)| EpochEndOffset { epoch, end_offset }),
         current_leader,
-        aborted_transactions: aborted_transactions(result.error, isolation),
+        aborted_transactions: aborted_transactions(result.error, isolation, was_found),
         preferred_read_replica: NodeId(-1),
         records,
     }
 }
 
 /// There are no transactions yet, and so no aborted ones: an empty list for who reads committed
-/// records, and, as in Kafka, for a partition that is not there.
+/// records, and, as in Kafka, for a partition that was not there when the fetch came.
 fn aborted_transactions(
     error: Option<ErrorCode>,
     isolation: Isolation,
+    was_found: bool,
 ) -> Option<Vec<AbortedTransaction>> {
-    let told = match error {
-        None => isolation == Isolation::ReadCommitted,
-        Some(error) => matches!(
-            error,
-            ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId
-        ),
-    };
-    told.then(Vec::new)
+    let is_read = error.is_none() && isolation == Isolation::ReadCommitted;
+    (is_read || !was_found).then(Vec::new)
 }
 
 fn failed(error: ErrorCode) -> FetchResponse<ReadPlan> {

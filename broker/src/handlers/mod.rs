@@ -2,6 +2,7 @@
 
 mod alter_configs;
 mod api_versions;
+mod broker_settings;
 mod config_changes;
 mod create_partitions;
 mod create_topics;
@@ -14,13 +15,16 @@ mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod described_setting;
 mod fetch;
 mod find_coordinator;
+mod group_settings;
 mod groups;
 mod incremental_alter_configs;
 mod init_producer_id;
 mod list_config_resources;
 mod list_offsets;
+mod loggers;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;

@@ -81,6 +81,9 @@ impl Shard {
 
     async fn apply(self: &Rc<Self>, publication: Publication) {
         let Publication { image, delta } = publication;
+        self.deleted
+            .borrow_mut()
+            .extend(delta.topics_deleted.values().map(|topic| topic.id));
         for topic in delta.topics_deleted.values() {
             self.drop_topic(topic).await;
         }
@@ -125,6 +128,7 @@ impl Shard {
             .map(|topic| topic.id)
             .collect();
         *self.image.borrow_mut() = image.clone();
+        self.deleted.borrow_mut().clear();
         // Taken down with the first image that has the topic, be it asked for or not.
         let _ = self.group_partitions();
         for partition in self.partitions.borrow().values() {
@@ -285,7 +289,7 @@ impl Shard {
             let Some(partition) = self.partitions.borrow_mut().remove(&id) else {
                 continue;
             };
-            partition.resign();
+            partition.end();
             if let Err(cause) = partition.log().delete().await {
                 error!(topic = %topic.name, partition = %index, %cause, "the partition's files stay");
             } else {

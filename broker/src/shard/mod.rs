@@ -39,6 +39,7 @@ use crate::config::{BrokerConfig, TopicConfig};
 use crate::controller::ControllerHandle;
 use crate::coordinator::CoordinatorShell;
 use crate::fetch::FetchSessions;
+use crate::log_levels::LogLevels;
 
 /// Longest wait for this shard to see what the controller has done.
 const IMAGE_WAIT: Duration = Duration::from_secs(5);
@@ -57,6 +58,8 @@ pub struct ShardParts {
     pub store: Rc<ShardStore>,
     /// The ends of its mailboxes.
     pub peers: PeerEnds,
+    /// How much the process logs.
+    pub log_levels: LogLevels,
 }
 
 /// One shard.
@@ -78,6 +81,8 @@ pub struct Shard {
     broken: RefCell<AHashSet<TopicPartition>>,
     /// Those of them that are to be tried again, because the disk was full.
     without_room: RefCell<AHashSet<TopicPartition>>,
+    /// Topics whose partitions are gone, while the image still has them.
+    deleted: RefCell<AHashSet<TopicId>>,
     coordinators: RefCell<AHashMap<PartitionIndex, Rc<CoordinatorShell>>>,
     /// The topic of the groups and the number of partitions by which groups are dealt to them.
     group_partitions: Cell<Option<(TopicId, i32)>>,
@@ -85,6 +90,7 @@ pub struct Shard {
     /// Connections that each of this shard's listeners may have open.
     connection_limit: Rc<Cell<usize>>,
     counters: Rc<Counters>,
+    log_levels: LogLevels,
     shutdown: Shutdown,
     watches: RefCell<AHashMap<WatchId, oneshot::Sender<()>>>,
     next_watch: Cell<u64>,
@@ -114,11 +120,13 @@ impl Shard {
             partitions: RefCell::default(),
             broken: RefCell::default(),
             without_room: RefCell::default(),
+            deleted: RefCell::default(),
             coordinators: RefCell::default(),
             group_partitions: Cell::new(None),
             sessions: RefCell::new(FetchSessions::new(slots)),
             connection_limit: Rc::new(Cell::new(connection_limit)),
             counters: Rc::default(),
+            log_levels: parts.log_levels,
             shutdown: Shutdown::new(),
             watches: RefCell::default(),
             next_watch: Cell::new(0),
@@ -188,6 +196,11 @@ impl Shard {
     /// What this shard's connections have done.
     pub fn counters(&self) -> &Rc<Counters> {
         &self.counters
+    }
+
+    /// How much the process logs.
+    pub fn log_levels(&self) -> &LogLevels {
+        &self.log_levels
     }
 
     /// The partitions that are open here.

@@ -46,6 +46,8 @@ pub struct Partition {
     unappended: RefCell<VecDeque<Unappended>>,
     following_log: Cell<bool>,
     offline: Cell<bool>,
+    /// Its topic is deleted.
+    ended: Cell<bool>,
     traffic: Traffic,
 }
 
@@ -89,6 +91,7 @@ impl Partition {
             unappended: RefCell::default(),
             following_log: Cell::new(false),
             offline: Cell::new(false),
+            ended: Cell::new(false),
             traffic: Traffic::default(),
         })
     }
@@ -130,6 +133,12 @@ impl Partition {
         self.leader.borrow_mut().resign();
         self.drain_outputs();
         self.wake_watchers();
+    }
+
+    /// Its topic is deleted: whoever waits, or still asks, is told that it does not exist.
+    pub fn end(&self) {
+        self.ended.set(true);
+        self.resign();
     }
 
     /// Appends a checked batch; the result arrives when it is kept as `acks` asks.
@@ -323,7 +332,7 @@ impl Partition {
         let epoch = match self.leader.borrow().check_produce(acks) {
             Ok(epoch) => epoch,
             Err(refusal) => {
-                let _ = result.send(Err(refusal_error(refusal).into()));
+                let _ = result.send(Err(self.refusal_error(refusal).into()));
                 return None;
             }
         };
@@ -460,9 +469,7 @@ impl Partition {
                 PartitionOutput::AcknowledgedBelowMinimum(wait) => {
                     (wait, Some(ErrorCode::NotEnoughReplicasAfterAppend))
                 }
-                PartitionOutput::LeadershipLost(wait) => {
-                    (wait, Some(ErrorCode::NotLeaderOrFollower))
-                }
+                PartitionOutput::LeadershipLost(wait) => (wait, Some(self.not_leader())),
             };
             if let Some((result, produced)) = self.waits.borrow_mut().remove(&wait) {
                 // The request may have timed out, or its connection be gone.
@@ -491,12 +498,28 @@ impl Partition {
     /// Compares the client's idea of the leader's term with ours (KIP-320).
     fn check_leader_epoch(&self, known: i32) -> Result<(), ErrorCode> {
         let leader = self.leader.borrow();
-        let leadership = leader.leadership().ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let leadership = leader.leadership().ok_or_else(|| self.not_leader())?;
         match known {
             -1 => Ok(()),
             known if known < leadership.leader_epoch.0 => Err(ErrorCode::FencedLeaderEpoch),
             known if known > leadership.leader_epoch.0 => Err(ErrorCode::UnknownLeaderEpoch),
             _ => Ok(()),
+        }
+    }
+
+    fn refusal_error(&self, refusal: ProduceRefusal) -> ErrorCode {
+        match refusal {
+            ProduceRefusal::NotLeader => self.not_leader(),
+            ProduceRefusal::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
+        }
+    }
+
+    /// Why a partition without a leader here answers nothing.
+    fn not_leader(&self) -> ErrorCode {
+        if self.ended.get() {
+            ErrorCode::UnknownTopicOrPartition
+        } else {
+            ErrorCode::NotLeaderOrFollower
         }
     }
 
@@ -514,13 +537,6 @@ impl Partition {
         }
         let parted = epoch.0 < part.last_fetched_epoch || end < part.fetch_offset;
         Ok(parted.then_some((epoch, end)))
-    }
-}
-
-fn refusal_error(refusal: ProduceRefusal) -> ErrorCode {
-    match refusal {
-        ProduceRefusal::NotLeader => ErrorCode::NotLeaderOrFollower,
-        ProduceRefusal::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
     }
 }
 

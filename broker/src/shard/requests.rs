@@ -423,8 +423,10 @@ impl Shard {
             .topic(id.topic_id)
             .and_then(|topic| topic.partition(id.partition))
         {
-            Some(_) => Err(ErrorCode::NotLeaderOrFollower),
-            None => Err(ErrorCode::UnknownTopicOrPartition),
+            Some(_) if !self.deleted.borrow().contains(&id.topic_id) => {
+                Err(ErrorCode::NotLeaderOrFollower)
+            }
+            _ => Err(ErrorCode::UnknownTopicOrPartition),
         }
     }
 

@@ -21,7 +21,7 @@ const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
 /// What is told of one resource, its errors included.
-async fn describe(
+pub async fn describe(
     connection: &Connection,
     kind: i8,
     name: &str,
@@ -44,7 +44,12 @@ async fn describe(
 }
 
 /// The value of a setting, and where it comes from.
-async fn setting(connection: &Connection, kind: i8, name: &str, key: &str) -> Option<(String, i8)> {
+pub async fn setting(
+    connection: &Connection,
+    kind: i8,
+    name: &str,
+    key: &str,
+) -> Option<(String, i8)> {
     let mut found = describe(connection, kind, name, Some(&[key]))
         .await
         .expect("the resource is there");
@@ -52,12 +57,12 @@ async fn setting(connection: &Connection, kind: i8, name: &str, key: &str) -> Op
     Some((config.value?.to_string(), config.config_source))
 }
 
-const SET: i8 = 0;
-const DELETE: i8 = 1;
-const APPEND: i8 = 2;
+pub const SET: i8 = 0;
+pub const DELETE: i8 = 1;
+pub const APPEND: i8 = 2;
 
 /// Changes one setting; the code of the answer.
-async fn alter(
+pub async fn alter(
     connection: &Connection,
     kind: i8,
     name: &str,
@@ -217,8 +222,37 @@ fn what_a_broker_cannot_change_is_refused() {
         assert_eq!(told[0].name.as_str(), "plugin.secret");
         assert_eq!((told[0].value.clone(), told[0].is_sensitive), (None, true));
         assert!(told[0].read_only);
+        // Nor what Kafka defines for itself, set or not.
+        let of_node = describe(&connection, BROKER, "1", None)
+            .await
+            .expect("told");
+        let named = |name: &str| of_node.iter().any(|config| config.name.as_str() == name);
+        assert!(named("num.partitions") && !named("log.initial.task.delay.ms"));
         assert_eq!(describe(&connection, BROKER, "7", None).await, Err(refused));
         assert_eq!(describe(&connection, 99, "", None).await, Err(refused));
+    });
+}
+
+/// A value is told as Kafka writes it, not as somebody wrote it.
+#[test]
+fn values_are_told_as_kafka_writes_them() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        create_topic(&connection, "t", 1, &[]).await;
+        for (key, written, told) in [
+            ("retention.ms", " 8000 ", "8000"),
+            ("min.cleanable.dirty.ratio", "1e-1", "0.1"),
+            ("preallocate", "TRUE", "true"),
+            ("cleanup.policy", "compact, delete", "compact,delete"),
+        ] {
+            let set = (SET, key, Some(written));
+            assert_eq!(alter(&connection, TOPIC, "t", set).await, 0, "{key}");
+            let told = Some((told.to_owned(), 1));
+            while setting(&connection, TOPIC, "t", key).await != told {}
+        }
+        let id = setting(&connection, BROKER, "1", "broker.id").await;
+        assert_eq!(id.expect("it has one").0, "1");
     });
 }
 

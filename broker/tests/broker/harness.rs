@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_broker::config::{BrokerConfig, Settings};
+use millstream_broker::log_levels::LogLevels;
 use millstream_broker::{BoundListener, Node, Supervisor};
 use millstream_client::{Connection, ConnectionConfig};
 use millstream_protocol::compression::Codec;
@@ -114,6 +115,7 @@ impl Cluster {
             vec![listener],
             Some(SocketAddr::new(address.ip(), METRICS_PORT)),
             Uuid::from_u128(self.starts),
+            LogLevels::unconnected(),
         );
         let mut parts = Vec::new();
         let failure = Rc::new(RefCell::new(None));

@@ -127,7 +127,7 @@ fn spawn(command: &mut Command) -> Child {
 }
 
 /// `inner`, run by another program: `program arguments… inner`.
-fn run_by(program: &str, arguments: &[impl AsRef<OsStr>], inner: &Command) -> Command {
+pub fn run_by(program: &str, arguments: &[impl AsRef<OsStr>], inner: &Command) -> Command {
     let mut command = Command::new(program);
     command
         .args(arguments)

@@ -37,12 +37,12 @@ fn alter(
             replaces: false,
         }
     });
-    let request = ControllerRequest::IncrementalAlterConfigs {
+    let request = ControllerRequest::AlterConfigs {
         resources: resources.collect(),
         validate_only,
     };
     match world.ask(request) {
-        ControllerResponse::IncrementalAlterConfigs(results) => results
+        ControllerResponse::AlterConfigs(results) => results
             .into_iter()
             .map(|resource| resource.result.err().map(|error| error.code))
             .collect(),
@@ -215,7 +215,7 @@ fn replacing_takes_away_what_is_not_named() {
     let (mut world, t) = with_topic();
     let changes = vec![("retention", set("7")), ("policy", set("compact"))];
     alter(&mut world, vec![(t.clone(), changes)], false);
-    let request = ControllerRequest::IncrementalAlterConfigs {
+    let request = ControllerRequest::AlterConfigs {
         resources: vec![AlterConfigsResource {
             resource: t,
             alterations: vec![("retention".to_owned(), set("8"))],
@@ -223,7 +223,7 @@ fn replacing_takes_away_what_is_not_named() {
         }],
         validate_only: false,
     };
-    let ControllerResponse::IncrementalAlterConfigs(results) = world.ask(request) else {
+    let ControllerResponse::AlterConfigs(results) = world.ask(request) else {
         panic!("answered with something else");
     };
     assert_eq!(results[0].result, Ok(()));

@@ -27,11 +27,14 @@ impl ConfigRules for Rules {
         &self,
         _: &ConfigResource,
         configs: &BTreeMap<String, String>,
-    ) -> Result<(), String> {
+    ) -> Result<(), ApiError> {
         let is_known = |key: &String| KNOWN.contains(&key.as_str());
         match configs.iter().find(|(k, v)| !is_known(k) || *v == "bad") {
             None => Ok(()),
-            Some((key, value)) => Err(format!("{key}={value} cannot be")),
+            Some((key, value)) => Err(ApiError::new(
+                ErrorCode::InvalidConfig,
+                format!("{key}={value} cannot be"),
+            )),
         }
     }
 

@@ -336,6 +336,20 @@ mod tests {
     }
 
     #[test]
+    fn tagged_fields_of_a_header_that_nobody_knows_are_skipped() {
+        let request = MetadataRequest::default();
+        let frame = frame_of(12, &request);
+        // Key, version, correlation id and the client's id with its length; then no tagged field.
+        let tags = 2 + 2 + 4 + 2 + "tester".len();
+        assert_eq!(frame[tags], 0);
+        let two = [2, 9, 3, b'a', b'b', b'c', 10, 0];
+        let mut with_tags = Bytes::from([&frame[..tags], &two, &frame[tags + 1..]].concat());
+        let header = parse_request_header(&mut with_tags).expect("a header");
+        assert_eq!(header.correlation_id, 7);
+        assert_eq!(with_tags, frame.slice(tags + 1..));
+    }
+
+    #[test]
     fn the_answer_to_api_versions_has_a_header_without_tagged_fields() {
         let response = ApiVersionsResponse::default();
         let frame = encode_response(1, 3, &response).unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use millstream_broker::config::{BrokerConfig, Settings};
+use millstream_broker::log_levels::LogLevels;
 use millstream_broker::{BoundListener, Node, Supervisor};
 use millstream_cli::arguments::{Arguments, OutputFormat};
 use millstream_cli::{Output, run};
@@ -56,7 +57,8 @@ impl Cluster {
             advertised_port: PORT,
         };
         let metrics = Some(SocketAddr::new(address.ip(), METRICS_PORT));
-        let node = Node::new(config, 2, vec![listener], metrics, Uuid::from_u128(1));
+        let (id, logs) = (Uuid::from_u128(1), LogLevels::unconnected());
+        let node = Node::new(config, 2, vec![listener], metrics, id, logs);
         let reactor = broker.reactor();
         let controller = node.controller.run(reactor.clone());
         let mut parts = vec![reactor.spawn(TaskQueue::Requests, async move {

@@ -1,12 +1,16 @@
 //! The table of keys: every key of Apache Kafka's and the few of our own.
 
 mod accepted;
+mod client_metrics;
 mod dynamic;
+mod group;
+mod internal;
 mod refused;
 mod topic;
 mod working;
 
 pub use dynamic::is_dynamic;
+pub use internal::is_internal;
 
 /// What a value looks like, with its bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -108,6 +112,49 @@ impl Kind {
             Kind::Text | Kind::List | Kind::Class | Kind::Password => Ok(()),
         }
     }
+
+    /// A value of this kind as Kafka tells it: read, and written anew. What is not of this kind
+    /// stays as it is.
+    pub fn normalise(self, value: &str) -> String {
+        let trimmed = value.trim();
+        match self {
+            Kind::Boolean => trimmed.to_ascii_lowercase(),
+            Kind::Short(..) | Kind::Int(..) | Kind::Long(..) => trimmed
+                .parse::<i64>()
+                .map_or_else(|_| value.to_owned(), |number| number.to_string()),
+            Kind::Double(..) => trimmed
+                .parse::<f64>()
+                .map_or_else(|_| value.to_owned(), java_double),
+            Kind::Text | Kind::OneOf(_) | Kind::Class | Kind::Password => trimmed.to_owned(),
+            Kind::List if trimmed.is_empty() => String::new(),
+            Kind::List => once_each(trimmed.split(',').map(str::trim)),
+            Kind::ListOf(_) => once_each(list(trimmed)),
+        }
+    }
+}
+
+/// The items of a list; one that is there twice counts once (KIP-1161).
+fn once_each<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    let mut kept = Vec::new();
+    for item in items {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    kept.join(",")
+}
+
+/// A number as Java writes it.
+fn java_double(number: f64) -> String {
+    let magnitude = number.abs();
+    if magnitude == 0.0 || (1e-3..1e7).contains(&magnitude) {
+        return format!("{number:?}");
+    }
+    let scientific = format!("{number:E}");
+    match scientific.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => scientific,
+    }
 }
 
 /// The items of a list value.
@@ -171,6 +218,15 @@ pub struct TopicKey {
     pub synonyms: &'static [&'static str],
 }
 
+/// A key of groups.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupKey {
+    /// The key itself.
+    pub key: Key,
+    /// The broker key that gives its default, if one does.
+    pub broker: Option<&'static str>,
+}
+
 /// Every broker key, by groups of what becomes of them.
 pub fn broker_keys() -> impl Iterator<Item = &'static Key> {
     working::KEYS
@@ -218,6 +274,24 @@ pub fn topic_key(name: &str) -> Option<&'static TopicKey> {
         .map(|index| &topic::KEYS[index])
 }
 
+/// Every key of groups, in order of their names.
+pub fn group_keys() -> &'static [GroupKey] {
+    group::KEYS
+}
+
+/// The key of groups of this name.
+pub fn group_key(name: &str) -> Option<&'static GroupKey> {
+    group::KEYS
+        .binary_search_by(|key| key.key.name.cmp(name))
+        .ok()
+        .map(|index| &group::KEYS[index])
+}
+
+/// Every key of subscriptions to clients' metrics, in order of their names.
+pub fn client_metrics_keys() -> &'static [Key] {
+    client_metrics::KEYS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,9 +302,17 @@ mod tests {
             assert!(keys.is_sorted_by(|a, b| a.name < b.name));
         }
         assert!(topic::KEYS.is_sorted_by(|a, b| a.key.name < b.key.name));
-        for key in broker_keys().chain(topic_keys().iter().map(|key| &key.key)) {
+        assert!(group_keys().is_sorted_by(|a, b| a.key.name < b.key.name));
+        assert!(client_metrics_keys().is_sorted_by(|a, b| a.name < b.name));
+        let others = topic_keys()
+            .iter()
+            .map(|key| &key.key)
+            .chain(group_keys().iter().map(|key| &key.key))
+            .chain(client_metrics_keys());
+        for key in broker_keys().chain(others) {
             if let Some(default) = key.default {
                 assert_eq!(key.kind.check(key.name, default), Ok(()), "{}", key.name);
+                assert_eq!(key.kind.normalise(default), default, "{}", key.name);
             }
             assert!(!key.text.is_empty());
         }
@@ -251,6 +333,38 @@ mod tests {
                     key.key.name
                 );
             }
+        }
+    }
+
+    #[test]
+    fn defaults_of_groups_are_those_of_their_broker_keys() {
+        for GroupKey { key, broker } in group_keys() {
+            let Some(broker) = broker else { continue };
+            let broker = broker_key(broker).unwrap_or_else(|| panic!("no key {broker}"));
+            assert_eq!(broker.default, key.default, "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn values_are_told_as_kafka_writes_them() {
+        for (kind, written, told) in [
+            (Kind::LONG, " 8000 ", "8000"),
+            (Kind::INT, "+007", "7"),
+            (Kind::INT, "many", "many"),
+            (Kind::Boolean, " TRUE ", "true"),
+            (Kind::DOUBLE, "1", "1.0"),
+            (Kind::DOUBLE, "1e-1", "0.1"),
+            (Kind::DOUBLE, "0.001", "0.001"),
+            (Kind::DOUBLE, "0.0005", "5.0E-4"),
+            (Kind::DOUBLE, "12345678.5", "1.23456785E7"),
+            (Kind::DOUBLE, "1e10", "1.0E10"),
+            (Kind::Text, " a b ", "a b"),
+            (Kind::List, " a , b,", "a,b,"),
+            (Kind::List, "a,b,a", "a,b"),
+            (Kind::List, " ", ""),
+            (Kind::ListOf(&["a", "b"]), "a, b,a", "a,b"),
+        ] {
+            assert_eq!(kind.normalise(written), told, "{kind:?} {written}");
         }
     }
 
