@@ -6,6 +6,7 @@ from .batches import batch
 from .talk import EVENTUALLY_SECONDS, Talk
 
 TOPIC, GROUP, MEMBERS = "ground", "ground-group", "ground-members"
+SUBSCRIPTION = "ground-subscription"
 PREFIX = "ground"
 
 # Equal settings for both brokers: no delay but where a script asks for it, one partition for
@@ -53,6 +54,7 @@ def prepare(side, common, moment):
     _commit(talk)
     _join(talk)
     _wait_for_producer_ids(talk)
+    _configure(talk)
     talk.close()
 
 
@@ -84,6 +86,19 @@ def _wait_for_producer_ids(talk):
     while talk.quietly("InitProducerId", 4, TransactionalId=None)["ErrorCode"] != 0:
         assert time.monotonic() < deadline, "no producer ids"
         time.sleep(0.02)
+
+
+def _configure(talk):
+    """A group and a subscription to clients' metrics that have settings of their own."""
+    settings = {(32, GROUP): {"consumer.session.timeout.ms": "50000"},
+                (16, SUBSCRIPTION): {"interval.ms": "1000", "match": "client_id=a.*"}}
+    answer = talk.quietly("IncrementalAlterConfigs", 1, Resources=[
+        {"ResourceType": kind, "ResourceName": name, "Configs": [
+            {"ConfigOperation": 0, "Name": key, "Value": value}
+            for key, value in values.items()]}
+        for (kind, name), values in settings.items()])
+    codes = [each["ErrorCode"] for each in answer["Responses"]]
+    assert codes == [0, 0], f"settings cannot be made: {answer}"
 
 
 def _commit(talk):

@@ -35,11 +35,18 @@ def settings_described(talk, version):
     for kind in (0, 1, 3, 5, 6, 7, 64, 127, -1):
         describe(talk, version, f"type {kind}", (kind, "1"))
     describe(talk, version, "a group", (GROUP, "ground-group"), synonyms=True)
+    describe(talk, version, "an unknown group", (GROUP, "no-such-group"), synonyms=True)
+    describe(talk, version, "some keys of a group", (GROUP, "ground-group"),
+             keys=["consumer.session.timeout.ms", "no.such.key"], documents=True)
     describe(talk, version, "no group", (GROUP, ""))
-    describe(talk, version, "client metrics", (CLIENT_METRICS, "any"))
+    describe(talk, version, "client metrics", (CLIENT_METRICS, "ground-subscription"),
+             synonyms=True)
+    describe(talk, version, "unknown client metrics", (CLIENT_METRICS, "any"), synonyms=True)
     describe(talk, version, "no client metrics", (CLIENT_METRICS, ""))
-    describe(talk, version, "loggers of another broker", (BROKER_LOGGER, "2"))
-    describe(talk, version, "loggers of no broker", (BROKER_LOGGER, ""))
+    for name in ("2", "", "-1", "one"):
+        describe(talk, version, f"loggers of broker {name}", (BROKER_LOGGER, name))
+    describe(talk, version, "no logger that there is", (BROKER_LOGGER, "1"),
+             keys=["no.such.logger"])
     describe(talk, version, "some", topic, (TOPIC_TYPE, "no-such-topic"), (BROKER, "1"),
              keys=["retention.ms"])
     describe(talk, version, "one twice", topic, topic, keys=["retention.ms"])
@@ -116,6 +123,134 @@ def settings_of_a_topic_changed(talk, version):
             {"ConfigOperation": SET, "Name": "retention.ms", "Value": "10000"}]}
         for each in (topic, "no-such-topic")]}, "one of two")
     talk.ask("IncrementalAlterConfigs", version, {"Resources": []}, "nothing at all")
+
+
+@sequence(each="IncrementalAlterConfigs")
+def settings_of_a_group_changed(talk, version):
+    group = talk.own("g")
+
+    def say(label, *changes, name=group, **more):
+        alter(talk, version, label, *changes, name=name, kind=GROUP, **more)
+        talk.settle()
+        describe(talk, 4, f"{label}: described", (GROUP, group), synonyms=True)
+
+    session, heartbeat = "consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"
+    say("set", (SET, session, "50000"))
+    say("set, validating", (SET, session, "55000"), validate=True)
+    say("set two", (SET, session, " 60000 "), (SET, "share.isolation.level", "read_committed"))
+    say("a heartbeat", (SET, heartbeat, "15000"))
+    say("delete", (DELETE, session, None))
+    say("delete what is not set", (DELETE, "share.record.lock.duration.ms", None))
+    say("delete an unknown key", (DELETE, "no.such.key", None))
+    say("an unknown key", (SET, "no.such.key", "1"))
+    say("a key of topics", (SET, "retention.ms", "1"))
+    say("append", (APPEND, session, "50000"))
+    say("subtract", (SUBTRACT, session, "50000"))
+    say("null", (SET, session, None))
+    say("a key twice", (SET, session, "50000"), (SET, session, "51000"))
+    say("good and bad", (SET, heartbeat, "6000"), (SET, session, "1"))
+    say("nothing")
+    say("no name", (SET, session, "50000"), name="")
+    say("a strange name", (SET, session, "50000"), name="not a name!")
+
+
+@sequence(each="IncrementalAlterConfigs")
+def a_subscription_changed(talk, version):
+    name = talk.own("s")
+
+    def say(label, *changes, name=name, **more):
+        alter(talk, version, label, *changes, name=name, kind=CLIENT_METRICS, **more)
+        talk.settle()
+        describe(talk, 4, f"{label}: described", (CLIENT_METRICS, talk.own("s")), synonyms=True)
+
+    say("set", (SET, "interval.ms", "1000"))
+    say("set, validating", (SET, "interval.ms", "2000"), validate=True)
+    say("set three", (SET, "interval.ms", "100"), (SET, "metrics", "a., b."),
+        (SET, "match", "client_id=a.*, client_source_port=1"))
+    say("all metrics", (SET, "metrics", "*"))
+    say("no metrics", (SET, "metrics", ""))
+    say("delete", (DELETE, "match", None))
+    say("append", (APPEND, "metrics", "c."))
+    say("subtract", (SUBTRACT, "metrics", "c."))
+    say("an unknown key", (SET, "no.such.key", "1"))
+    say("an unknown key deleted", (DELETE, "no.such.key", None))
+    say("null", (SET, "metrics", None))
+    say("no name", (SET, "interval.ms", "1000"), name="")
+    for value in ("99", "3600000", "3600001", "-1", "soon", "", "1.5", " 500 "):
+        say(f"interval.ms = {value}", (SET, "interval.ms", value))
+    for value in ("a,a", "a,,b", ",", "a ,b"):
+        say(f"metrics = {value}", (SET, "metrics", value))
+    for value in ("client_id", "client_id=", "client_id=a=b", "=a", "colour=red", "client_id=[a",
+                  "client_id=(a", "client_id=*", "client_id=a,client_id=b", "client_id = a",
+                  "client_instance_id=x,client_software_name=y,client_software_version=1.*",
+                  "client_source_address=1.2.3.4", ""):
+        say(f"match = {value}", (SET, "match", value))
+
+
+@sequence(each="IncrementalAlterConfigs")
+def levels_of_loggers_changed(talk, version):
+    """The root alone has the same name at both. It is left at a level that shows complaints."""
+    def say(label, *changes, name="1", **more):
+        alter(talk, version, label, *changes, name=name, kind=BROKER_LOGGER, **more)
+        describe(talk, 4, f"{label}: described", (BROKER_LOGGER, "1"), keys=["root"],
+                 synonyms=True, documents=True)
+
+    say("the root", (SET, "root", "WARN"))
+    say("the root, validating", (SET, "root", "DEBUG"), validate=True)
+    for level in ("warn", "LOUD", "", "OFF", "ALL"):
+        say(f"level {level}", (SET, "root", level))
+    say("null", (SET, "root", None))
+    say("delete the root", (DELETE, "root", None))
+    say("an unknown logger", (SET, "no.such.logger", "INFO"))
+    say("an unknown logger deleted", (DELETE, "no.such.logger", None))
+    say("append", (APPEND, "root", "INFO"))
+    say("subtract", (SUBTRACT, "root", "INFO"))
+    say("twice", (SET, "root", "WARN"), (SET, "root", "WARN"))
+    say("good and bad", (SET, "root", "WARN"), (SET, "no.such.logger", "INFO"))
+    say("nothing")
+    for name in ("2", "", "-1", "one", "01"):
+        say(f"broker {name}", (SET, "root", "WARN"), name=name)
+
+
+# Keys of a group, and values that are good or bad.
+VALUES_OF_GROUPS = {
+    "consumer.session.timeout.ms": ["45000", "44999", "60000", "60001", "0", "x"],
+    "consumer.heartbeat.interval.ms": ["5000", "4999", "15000", "15001", "0"],
+    "consumer.assignment.interval.ms": ["0", "-1", "15000", "15001"],
+    "share.session.timeout.ms": ["45000", "44999", "60000", "60001"],
+    "share.heartbeat.interval.ms": ["5000", "4999", "15000", "15001"],
+    "share.record.lock.duration.ms": ["15000", "14999", "999", "60000", "60001"],
+    "share.delivery.count.limit": ["1", "2", "10", "11", "0"],
+    "share.partition.max.record.locks": ["99", "100", "4000", "4001"],
+    "share.auto.offset.reset": ["earliest", "latest", "none", "", "Earliest", "by_duration:PT1H",
+                                "by_duration:P1D", "by_duration:-PT1H", "by_duration:1h",
+                                "by_duration:", "by_duration"],
+    "share.isolation.level": ["read_committed", "read_uncommitted", "READ_COMMITTED", "x"],
+    "share.renew.acknowledge.enable": ["true", "false", "FALSE", "x"],
+    "share.assignment.interval.ms": ["0", "-1", "15000", "15001"],
+    "streams.session.timeout.ms": ["45000", "44999", "60000", "60001"],
+    "streams.heartbeat.interval.ms": ["5000", "4999", "15000", "15001"],
+    "streams.num.standby.replicas": ["0", "2", "3", "-1"],
+    "streams.initial.rebalance.delay.ms": ["0", "-1", "3600000"],
+    "streams.assignment.interval.ms": ["0", "-1", "15000", "15001"],
+    "consumer.assignor.offload.enable": ["true"],
+    "share.assignor.offload.enable": ["true"],
+    "streams.assignor.offload.enable": ["true"],
+    "errors.deadletterqueue.topic.name": ["t"],
+}
+
+
+@sequence()
+def values_of_groups(talk):
+    """Every key at values that are good or bad."""
+    group = talk.own("g")
+    for key, values in VALUES_OF_GROUPS.items():
+        for value in values:
+            alter(talk, 1, f"{key} = {value}", (SET, key, value), name=group, kind=GROUP)
+            talk.settle()
+            describe(talk, 4, f"{key} = {value}, described", (GROUP, group), keys=[key],
+                     synonyms=True)
+        alter(talk, 1, f"{key} deleted", (DELETE, key, None), name=group, kind=GROUP)
 
 
 # Keys of a topic, a value that is fine, and some that are not.
@@ -195,6 +330,19 @@ def settings_replaced(talk, version):
     say("no name", ("retention.ms", "1"), name="")
     for kind in (0, 1, 3, 64, -1):
         say(f"type {kind}", ("retention.ms", "1"), kind=kind)
+    say("a group", ("consumer.session.timeout.ms", "50000"), name=talk.own("g"), kind=GROUP)
+    say("another key of it", ("share.isolation.level", "read_committed"), name=talk.own("g"),
+        kind=GROUP)
+    describe(talk, 4, "the group described", (GROUP, talk.own("g")), synonyms=True)
+    say("a bad value of it", ("share.isolation.level", "x"), name=talk.own("g"), kind=GROUP)
+    say("no group", ("share.isolation.level", "read_committed"), name="", kind=GROUP)
+    say("a subscription", ("interval.ms", "1000"), name=talk.own("s"), kind=CLIENT_METRICS)
+    say("another key of it", ("match", "client_id=a"), name=talk.own("s"), kind=CLIENT_METRICS)
+    describe(talk, 4, "the subscription described", (CLIENT_METRICS, talk.own("s")),
+             synonyms=True)
+    say("a bad value of it", ("interval.ms", "1"), name=talk.own("s"), kind=CLIENT_METRICS)
+    say("no subscription", ("interval.ms", "1000"), name="", kind=CLIENT_METRICS)
+    say("loggers", ("root", "WARN"), name="1", kind=BROKER_LOGGER)
 
 
 @sequence(needs=("ListConfigResources",))
