@@ -1,13 +1,12 @@
-//! LZ4 frames, of independent or linked blocks, with or without checksums.
+//! LZ4 frames of independent blocks, with or without checksums.
 //!
 //! ```text
 //! frame:  184d2204 (le) | flags u8 | block size u8 | [content size u64] | header checksum u8
 //!         (length u32, block, [checksum u32])* | 0 u32 | [content checksum u32]
 //! ```
 //!
-//! Blocks are decoded straight into the output, which is also the dictionary of linked blocks.
-//! Java's clients read neither linked blocks nor dictionaries, so what is written here has
-//! neither.
+//! Blocks are decoded straight into the output. Java's clients read neither linked blocks nor
+//! dictionaries, and Kafka refuses records that have them: neither is read or written here.
 
 use std::io::Write;
 
@@ -21,8 +20,6 @@ const MAGIC: u32 = 0x184d_2204;
 const SKIPPABLE_MAGIC_MASK: u32 = 0xffff_fff0;
 const SKIPPABLE_MAGIC: u32 = 0x184d_2a50;
 const UNCOMPRESSED: u32 = 1 << 31;
-/// How far back a linked block may refer.
-const WINDOW: usize = 64 << 10;
 /// A byte of a match length stands for at most 255 bytes.
 const EXPANSION_MAX: usize = 255;
 
@@ -65,7 +62,7 @@ fn decompress_frame(
         if length & UNCOMPRESSED != 0 {
             copy_block(block, output)?;
         } else {
-            decompress_block(&header, block, start, output)?;
+            decompress_block(&header, block, output)?;
         }
     }
     let content = &output.buffer[start..output.filled];
@@ -94,22 +91,14 @@ fn copy_block(block: &[u8], output: &mut Output<'_>) -> Result<(), CompressionEr
 fn decompress_block(
     header: &FrameHeader,
     block: &[u8],
-    start: usize,
     output: &mut Output<'_>,
 ) -> Result<(), CompressionError> {
     let most = header
         .block_max
         .min(block.len().saturating_mul(EXPANSION_MAX));
     let available = output.space(most).len().min(most);
-    let (done, free) = output.buffer.split_at_mut(output.filled);
-    let free = &mut free[..available];
-    let result = if header.linked {
-        let dictionary = &done[start.max(done.len().saturating_sub(WINDOW))..];
-        lz4_flex::block::decompress_into_with_dict(block, free, dictionary)
-    } else {
-        lz4_flex::block::decompress_into(block, free)
-    };
-    match result {
+    let free = &mut output.buffer[output.filled..][..available];
+    match lz4_flex::block::decompress_into(block, free) {
         Ok(written) => {
             output.filled += written;
             Ok(())
@@ -123,7 +112,6 @@ fn decompress_block(
 
 struct FrameHeader {
     block_max: usize,
-    linked: bool,
     block_checksums: bool,
     content_checksum: bool,
     content_size: Option<u64>,
@@ -144,6 +132,9 @@ impl FrameHeader {
         if flags & 0b1 != 0 {
             return Err(corrupt("the frame needs a dictionary"));
         }
+        if flags & 0b10_0000 == 0 {
+            return Err(corrupt("the frame's blocks depend on each other"));
+        }
         let block_max = match sizes >> 4 {
             size @ 4..=7 => 1usize << (8 + 2 * size),
             _ => return Err(corrupt("the frame's block size is unknown")),
@@ -158,7 +149,6 @@ impl FrameHeader {
         }
         Ok(FrameHeader {
             block_max,
-            linked: flags & 0b10_0000 == 0,
             block_checksums: flags & 0b1_0000 != 0,
             content_checksum: flags & 0b100 != 0,
             content_size,
@@ -195,18 +185,15 @@ mod tests {
     use crate::compression::Decompressor;
 
     fn frames() -> impl Iterator<Item = FrameInfo> {
-        let modes = [BlockMode::Independent, BlockMode::Linked];
         let sizes = [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max4MB];
-        modes.into_iter().flat_map(move |mode| {
-            sizes.into_iter().flat_map(move |size| {
-                [false, true].into_iter().map(move |checked| {
-                    FrameInfo::new()
-                        .block_mode(mode)
-                        .block_size(size)
-                        .block_checksums(checked)
-                        .content_checksum(checked)
-                        .content_size(checked.then_some(500_000))
-                })
+        sizes.into_iter().flat_map(move |size| {
+            [false, true].into_iter().map(move |checked| {
+                FrameInfo::new()
+                    .block_mode(BlockMode::Independent)
+                    .block_size(size)
+                    .block_checksums(checked)
+                    .content_checksum(checked)
+                    .content_size(checked.then_some(500_000))
             })
         })
     }
@@ -238,12 +225,23 @@ mod tests {
         }
         let mut decompressor = Decompressor::new();
         let unpacked = decompressor.decompress(Codec::Lz4, &packed, 1000).unwrap();
-        assert_eq!(unpacked, b"part".repeat(6));
+        assert_eq!(unpacked, b"part".repeat(3));
+    }
+
+    #[test]
+    fn blocks_that_depend_on_each_other_are_refused() {
+        let frame = FrameInfo::new().block_mode(BlockMode::Linked);
+        let packed = encode(frame, b"linked");
+        let mut decompressor = Decompressor::new();
+        let refused = decompressor.decompress(Codec::Lz4, &packed, 1000);
+        let error = refused.expect_err("Kafka refuses them").to_string();
+        assert!(error.contains("depend on each other"), "{error}");
     }
 
     #[test]
     fn a_wrong_checksum_is_refused() {
         let frame = FrameInfo::new()
+            .block_mode(BlockMode::Independent)
             .content_checksum(true)
             .block_checksums(true);
         let packed = encode(frame, &b"checked ".repeat(40));
