@@ -159,7 +159,7 @@ fn check_broker(
         .collect();
     if !fixed.is_empty() {
         return Err(invalid_request(format!(
-            "Cannot update these configs dynamically: Set({})",
+            "Cannot update these configs dynamically: [{}]",
             fixed.join(", ")
         )));
     }
