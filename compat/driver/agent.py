@@ -105,6 +105,12 @@ class Agent:
     def delete_topic(self, topic):
         self.do("delete_topic", topic=topic)
 
+    def add_partitions(self, topic, partitions):
+        self.do("add_partitions", topic=topic, partitions=partitions)
+
+    def delete_records(self, topic, partition, before):
+        self.do("delete_records", topic=topic, partition=partition, before=before)
+
     def topics(self):
         return self.do("topics")["topics"]
 
@@ -114,6 +120,12 @@ class Agent:
     def describe_group(self, group):
         found = self.do("describe_group", group=group)
         return found["state"], found["members"]
+
+    def delete_group(self, group):
+        self.do("delete_group", group=group)
+
+    def init_transactions(self, transactional_id):
+        self.do("init_transactions", transactional_id=transactional_id)
 
     def topic_config(self, topic):
         return self.do("topic_config", topic=topic)["config"]
@@ -181,7 +193,10 @@ def poll_all(members, ms=200):
     for member in members:
         member.agent.poll_ask(ms)
     for member in members:
-        assigned, records, events = member.agent.poll_answer()
+        try:
+            assigned, records, events = member.agent.poll_answer()
+        except AgentError as error:
+            raise AgentError(f"{member.name}: {error}", error.code) from error
         member.assigned = assigned
         member.records += records
         member.events += events

@@ -15,6 +15,7 @@ from .suite import FAILED, PASSED, Result
 SUITE = "dump-log"
 # One argument of a command may be 128 KiB long on Linux.
 ARGUMENT_BYTES = 100_000
+OPTIONS = ["--files", "--deep-iteration", "--print-data-log", "--offsets-decoder"]
 BATCH = re.compile(rb"baseOffset: (\d+) lastOffset: (\d+) count: (\S+) .* isvalid: (\w+)")
 RECORD = re.compile(rb"\| offset: (\d+) .*?(?: payload: (.*))?$")
 

@@ -13,31 +13,33 @@ import threading
 import time
 import traceback
 
-from . import log_dump, report, scenarios, toolchain  # noqa: F401
+from . import log_dump, page, report, scenarios, toolchain  # noqa: F401
 from .broker import BrokerError, Kafka, Millstream, Running
 from .clients import CLIENTS
 from .scenarios.together import TogetherGround
 from .scenarios.tools import ToolsGround
 from .suite import (
-    CLIENT, FAILED, PASSED, SKIPPED, TOGETHER, TOOLS, ClientGround, Result, run_suite,
+    CLIENT, FAILED, NOT_SERVED, PASSED, SKIPPED, TOGETHER, TOOLS, ClientGround, Result, run_suite,
 )
 
 SUITES_AT_ONCE = 2
 TOOLS_SUITE, TOGETHER_SUITE, DUMP_SUITE = "kafka-tools", "together", "dump-log"
+PAGE = toolchain.ROOT / "docs" / "compatibility.md"
 SUITES = [*(client.name for client in CLIENTS), TOOLS_SUITE, TOGETHER_SUITE, DUMP_SUITE]
 
-# No delay but where it is measured, more than one partition for a topic made by itself, and
-# segments of Kafka's smallest size so that the suites roll many.
+# No delay but where it is measured, more than one partition for a topic made by itself, segments
+# of Kafka's smallest size so that the suites roll many, and no end to records of years ago.
 SETTINGS = {
     "group.initial.rebalance.delay.ms": 0,
     "num.partitions": 3,
     "log.segment.bytes": 1 << 20,
+    "log.retention.hours": -1,
 }
 
 
 def arguments():
     parser = argparse.ArgumentParser(
-        prog="scripts/compat",
+        prog="scripts/compat clients",
         description="Runs stock Kafka clients against a broker and checks what they see.")
     parser.add_argument("--broker", choices=["millstream", "kafka"], default="millstream")
     parser.add_argument("--bootstrap", metavar="HOST:PORT",
@@ -51,6 +53,8 @@ def arguments():
                         help="one more setting for the broker")
     parser.add_argument("--dump-log", metavar="DIR", type=pathlib.Path,
                         help="only check the data folder DIR of a stopped broker")
+    parser.add_argument("--write", action="store_true",
+                        help="put the table of clients and tools into docs/compatibility.md")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the run")
     return parser.parse_args()
 
@@ -63,6 +67,8 @@ class Run:
         self.id = f"c{os.getpid()}"
         self.results = []
         self.prepared = {}
+        self.versions = {}
+        self.tools = None
         self.lock = threading.Lock()
         self.settings = {**SETTINGS, **dict(each.split("=", 1) for each in options.set)}
 
@@ -103,6 +109,7 @@ class Run:
         admin = self.reference(broker)
         ground = ClientGround(
             client, self.prepared[client.name], broker, admin, self.id, self.agents_log)
+        self.versions[client.name] = ground.version
         try:
             self.scenarios(CLIENT, ground, delayed)
         finally:
@@ -110,11 +117,19 @@ class Run:
             admin.quit()
 
     def tools_suite(self, broker):
-        admin = self.reference(broker)
+        """Beside Millstream an Apache Kafka is started, to compare what the tools print."""
+        brokers = [broker]
+        if broker.kind == "millstream":
+            brokers.append(Kafka(toolchain.SCRIPTS, self.folder / "peer", self.settings))
         try:
-            self.scenarios(TOOLS, ToolsGround(broker, admin, self.id, self.agents_log))
+            self.tools = ToolsGround(brokers, self.reference, self.id, self.agents_log)
+            try:
+                self.scenarios(TOOLS, self.tools)
+            finally:
+                self.tools.finish()
         finally:
-            admin.quit()
+            for peer in brokers[1:]:
+                peer.stop()
 
     def together_suite(self, broker):
         admin = self.reference(broker)
@@ -188,6 +203,24 @@ class Run:
                 self.delayed_suites(clients)
             if DUMP_SUITE in self.prepared:
                 self.at_once([(DUMP_SUITE, lambda: self.dump(broker.data, ends))], 1)
+            if self.is_whole():
+                self.check_page()
+
+    def is_whole(self):
+        """True if everything was run against Millstream, so that the page can be made of it."""
+        options = self.options
+        return (options.broker == "millstream" and not options.only and not options.scenario
+                and not options.set and all(result.outcome in (PASSED, NOT_SERVED)
+                                            for result in self.results))
+
+    def check_page(self):
+        made = page.block(self.results, self.versions, self.tools.table(), toolchain.kafka_version())
+        if self.options.write:
+            page.write(PAGE, made)
+        outcome, detail = PASSED, ""
+        if not page.agrees(PAGE, made):
+            outcome, detail = FAILED, "it is out of date; scripts/compat clients --write mends it"
+        self.note(Result("page", PAGE.name, outcome, 0, detail))
 
     def ends(self, broker):
         """The end offset of every partition of this run, to hold the data folder against."""

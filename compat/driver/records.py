@@ -52,29 +52,37 @@ class Taken(Record):
         )
 
 
-def varied(seed, nulls, binary):
+def varied(seed, nulls, binary, repeated=True, empty=True, largest=LARGE):
     """Every shape of key, value and headers.
 
     `nulls` allows headers without a value and records without key and value, `binary` bytes that
-    are not text; some clients refuse them.
+    are not text, `repeated` two headers of one name, `empty` what some take for null; some clients
+    refuse them.
     """
     chance = random.Random(seed)
-    large = chance.randbytes(LARGE) if binary else letters(chance, LARGE)
+    large = chance.randbytes(largest) if binary else letters(chance, largest)
     shapes = [
         Record(b"key", b"value"),
         Record(None, b"no key"),
         Record(b"no value", None),
         Record(b"one header", b"v", (("name", b"data"),)),
-        Record(b"same name twice", b"v", (("name", b"1"), ("name", b"2"), ("other", b"3"))),
+        Record(b"headers", b"v", (("first", b"1"), ("second", b"2"), ("third", b"3"))),
         Record("ключ".encode(), "значение ✓".encode(), (("заголовок", "✓".encode()),)),
         Record(b"large", large),
         Record(b"repetitive", b"abcd" * 25_000),
         Record(b"after the large ones", b"v"),
     ]
+    if repeated:
+        shapes += [
+            Record(b"same name twice", b"v", (("name", b"1"), ("name", b"2"), ("other", b"3"))),
+        ]
     if binary:
         shapes += [
-            Record(b"", b""),
             Record(bytes(range(256)), bytes(range(255, -1, -1)), (("b", b"\x00\xff"),)),
+        ]
+    if binary and empty:
+        shapes += [
+            Record(b"", b""),
             Record(b"empty header", b"v", (("empty", b""),)),
         ]
     if nulls:

@@ -2,15 +2,15 @@
 
 import re
 
-from .suite import FAILED, PASSED, SKIPPED
+from .suite import FAILED, NOT_SERVED, PASSED, SKIPPED
 
-MARKS = {PASSED: "ok", FAILED: "FAILED", SKIPPED: "skipped"}
+MARKS = {PASSED: "ok", FAILED: "FAILED", SKIPPED: "skipped", NOT_SERVED: "not yet"}
 
 
 def print_result(result):
     print(f"{MARKS[result.outcome]:8}{result.suite:14}{result.scenario:30}"
           f"{result.seconds:6.1f} s", flush=True)
-    if result.detail:
+    if result.detail and result.outcome != NOT_SERVED:
         for line in result.detail.splitlines():
             print(f"            {line}", flush=True)
 
@@ -33,8 +33,8 @@ def print_table(results, seconds):
     print(f"{'suite':30}{'passed':>10}{'failed':>10}{'skipped':>10}{'seconds':>10}")
     for suite in suites:
         own = [result for result in results if result.suite == suite]
-        counts = [sum(result.outcome == each for result in own)
-                  for each in (PASSED, FAILED, SKIPPED)]
+        counts = [sum(result.outcome in each for result in own)
+                  for each in ((PASSED, NOT_SERVED), (FAILED,), (SKIPPED,))]
         spent = sum(result.seconds for result in own)
         print(f"{suite:30}" + "".join(f"{count:>10}" for count in counts) + f"{spent:>10.1f}")
     print(f"{'all, at the wall clock':60}{seconds:>10.1f}")
@@ -45,8 +45,8 @@ def print_table(results, seconds):
 
 def print_total(results):
     """The last line; returns the exit code. A run without any test has failed."""
-    passed, failed, skipped = (sum(result.outcome == each for result in results)
-                               for each in (PASSED, FAILED, SKIPPED))
+    passed, failed, skipped = (sum(result.outcome in each for result in results)
+                               for each in ((PASSED, NOT_SERVED), (FAILED,), (SKIPPED,)))
     print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
     return 0 if failed == 0 and passed > 0 else 1
 

@@ -11,6 +11,11 @@ import traceback
 from .agent import Member
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+NOT_SERVED = "not served"
+
+
+class NotServed(Exception):
+    """The broker refused, as it says that it does, what it does not serve yet."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Result:
     outcome: str
     seconds: float = 0.0
     detail: str = ""
+    feature: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Scenario:
     needs: frozenset
     brokers: frozenset | None  # where it can run; None for any
     delayed: bool  # runs on the broker with Kafka's own rebalance delay
+    feature: str  # the row of the page for users that it belongs to
 
 
 class Registry:
@@ -37,8 +44,8 @@ class Registry:
     def __init__(self):
         self.scenarios = []
 
-    def scenario(self, *needs, parameters=(None,), brokers=None, delayed=False):
-        """Registers a scenario, once for each parameter."""
+    def scenario(self, *needs, feature="", parameters=(None,), brokers=None, delayed=False):
+        """Registers a scenario, once for each parameter; `{}` in `feature` stands for that."""
         def register(function):
             for parameter in parameters:
                 name = function.__name__
@@ -46,7 +53,8 @@ class Registry:
                 if parameter is not None:
                     name, run = f"{name}:{parameter}", _with(function, parameter)
                 where = None if brokers is None else frozenset(brokers)
-                self.scenarios.append(Scenario(name, run, frozenset(needs), where, delayed))
+                self.scenarios.append(Scenario(
+                    name, run, frozenset(needs), where, delayed, feature.format(parameter)))
             return function
         return register
 
@@ -108,7 +116,8 @@ class ClientGround(Ground):
         self.opened = []
         self.idle = []
         self.agent = client.connect(prepared, broker.bootstrap, log)
-        if self.can("admin"):
+        self.version = self.agent.version()
+        if self.can("topics"):
             self.admin = self.agent
 
     def can(self, ability):
@@ -158,7 +167,7 @@ def run_suite(registry, ground, delayed=False, only=None, report=lambda result: 
         if only and only not in chosen.name:
             continue
         if chosen.brokers is not None and ground.broker.kind not in chosen.brokers:
-            result = Result(ground.suite, chosen.name, SKIPPED,
+            result = Result(ground.suite, chosen.name, SKIPPED, feature=chosen.feature,
                             detail=f"not on a broker that is {ground.broker.kind}")
         else:
             result = run_one(chosen, ground)
@@ -173,6 +182,8 @@ def run_one(chosen, ground):
     try:
         chosen.run(ground)
         outcome, detail = PASSED, ""
+    except NotServed as refused:
+        outcome, detail = NOT_SERVED, str(refused)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)
         line = next((f"{at.filename.rsplit('/', 1)[-1]}:{at.lineno}" for at in reversed(where)
@@ -180,4 +191,5 @@ def run_one(chosen, ground):
         outcome, detail = FAILED, f"{type(error).__name__}: {error} {line}".strip()
     finally:
         ground.end()
-    return Result(ground.suite, chosen.name, outcome, time.monotonic() - start, detail)
+    return Result(ground.suite, chosen.name, outcome, time.monotonic() - start, detail,
+                  chosen.feature)

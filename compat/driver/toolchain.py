@@ -1,10 +1,12 @@
 """What the suites need on the machine: fetched, built and kept in a cache outside the clone.
 
-Everything is pinned (requirements.txt, go.sum, kafka.pom.xml) but kcat, which is Debian's.
+Everything is pinned (requirements.txt, go.sum, kafka.pom.xml, package-lock.json, Cargo.lock) but
+kcat, which is Debian's.
 """
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -100,16 +102,38 @@ def kafka():
     return run([SCRIPTS / "peers" / "kafka", "classpath"], "fetching Apache Kafka").strip()
 
 
+def kafka_version():
+    return run([SCRIPTS / "peers" / "kafka", "version"], "asking for the version").strip()
+
+
+def java(main):
+    """The command that runs a main class of compat/java beside Apache Kafka's classes."""
+    class_path = kafka()
+    sources = sorted((COMPAT / "java").glob("*.java"))
+    with made_once("java", [*sources, class_path.encode()]) as (folder, missing):
+        if missing:
+            run(["javac", "-d", folder, "-cp", class_path, *sources], "javac")
+    return ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={SCRIPTS / 'peers' / 'kafka.log4j2.properties'}",
+            "-Dmillstream.log.level=WARN", "-Dmillstream.log.target=SYSTEM_ERR",
+            "-cp", f"{folder}:{class_path}", main]
+
+
 def java_agent():
     """The command that runs the agent of Apache Kafka's Java client."""
-    class_path = kafka()
-    source = COMPAT / "java" / "Agent.java"
-    with made_once("java-agent", [source, class_path.encode()]) as (folder, missing):
-        if missing:
-            run(["javac", "-d", folder, "-cp", class_path, source], "javac")
-    return ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
-            f"-Dlog4j2.configurationFile={SCRIPTS / 'peers' / 'kafka.log4j2.properties'}",
-            "-cp", f"{folder}:{class_path}", "Agent"]
+    return java("Agent")
+
+
+def java_tools():
+    """The command that runs Kafka's command-line tools, one after another in one process."""
+    return java("Tools")
+
+
+@functools.cache
+def class_of(tool):
+    """The main class of one of Kafka's command-line tools."""
+    return run([SCRIPTS / "peers" / "kafka", "class", tool], "asking for a class").strip()
 
 
 def go():
@@ -149,15 +173,49 @@ def _go_environment():
     }
 
 
-def go_agent():
-    """The agent of franz-go; also a load for crashes, and measures latency."""
+def go_agents():
+    """The folder of the agents of Go's clients: `franz-go`, `sarama` and `kafka-go`."""
     program = go()
     folder = COMPAT / "go"
-    sources = sorted(folder.glob("*.go")) + [folder / "go.mod", folder / "go.sum"]
-    with made_once("go-agent", sources) as (made, missing):
+    sources = sorted(folder.rglob("*.go")) + [folder / "go.mod", folder / "go.sum"]
+    with made_once("go-agents", sources) as (made, missing):
         if missing:
-            run([program, "build", "-mod=readonly", "-o", made / "agent", "."], "go build",
+            run([program, "build", "-mod=readonly", "-o", f"{made}/", "./..."], "go build",
                 cwd=folder, env=_go_environment())
+    return made
+
+
+def go_agent():
+    """The agent of franz-go; also a load for crashes, and measures latency."""
+    return go_agents() / "franz-go"
+
+
+def node_agent():
+    """The command that runs the agent of KafkaJS."""
+    debian_package("node", "nodejs")
+    debian_package("npm", "npm")
+    folder = COMPAT / "node"
+    sources = [folder / "agent.js", folder / "package.json", folder / "package-lock.json"]
+    with made_once("node-agent", sources) as (made, missing):
+        if missing:
+            for source in sources:
+                shutil.copy(source, made)
+            run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], "npm", cwd=made)
+    return ["node", made / "agent.js"]
+
+
+def rust_agent():
+    """The agent of rskafka, which has a workspace and a lock file of its own."""
+    if not shutil.which("cargo"):
+        raise Missing("cargo is missing: install rustup, which takes rust-toolchain.toml from here")
+    folder = COMPAT / "rust"
+    sources = [*sorted((folder / "src").glob("*.rs")), folder / "Cargo.toml", folder / "Cargo.lock"]
+    with made_once("rust-agent", sources) as (made, missing):
+        if missing:
+            built = cargo_target() / "compat-rust"
+            run(["cargo", "build", "--locked", "--quiet"], "cargo", cwd=folder,
+                env={**os.environ, "CARGO_TARGET_DIR": str(built), "CARGO_INCREMENTAL": "0"})
+            shutil.copy(built / "debug" / "rskafka-agent", made / "agent")
     return made / "agent"
 
 
@@ -175,10 +233,13 @@ def millstreamd(chosen=None):
         return path
     if not shutil.which("cargo"):
         raise Missing("cargo is missing: install rustup, which takes rust-toolchain.toml from here")
-    target = os.environ.get("CARGO_TARGET_DIR") or str(cache() / "target")
     built = subprocess.run(
         ["cargo", "build", "--release", "-p", "millstream-broker"], cwd=ROOT,
-        env={**os.environ, "CARGO_TARGET_DIR": target})
+        env={**os.environ, "CARGO_TARGET_DIR": str(cargo_target())})
     if built.returncode != 0:
         raise Missing("millstreamd does not build")
-    return pathlib.Path(target) / "release" / "millstreamd"
+    return cargo_target() / "release" / "millstreamd"
+
+
+def cargo_target():
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or cache() / "target")

@@ -23,8 +23,10 @@ import java.util.stream.IntStream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
@@ -106,12 +108,17 @@ public final class Agent {
             case "poll" -> poll(command, answer);
             case "commit" -> commit(command);
             case "committed" -> committed(command, answer);
+            case "init_transactions" -> initTransactions(command);
             case "close" -> close();
             case "create_topic" -> createTopic(command);
             case "delete_topic" -> result(admin().deleteTopics(List.of(text(command, "topic"))).all());
+            case "add_partitions" -> addPartitions(command);
+            case "delete_records" -> deleteRecords(command);
             case "topics" -> topics(answer);
             case "groups" -> groups(answer);
             case "describe_group" -> describeGroup(command, answer);
+            case "delete_group" ->
+                    result(admin().deleteConsumerGroups(List.of(text(command, "group"))).all());
             case "topic_config" -> topicConfig(command, answer);
             case "set_topic_config" -> setTopicConfig(command);
             case "cluster" -> cluster(answer);
@@ -286,6 +293,17 @@ public final class Agent {
         member = null;
     }
 
+    private void initTransactions(JsonNode command) {
+        Properties settings = common();
+        settings.put("key.serializer", ByteArraySerializer.class);
+        settings.put("value.serializer", ByteArraySerializer.class);
+        settings.put("transactional.id", text(command, "transactional_id"));
+        settings.put("max.block.ms", REQUEST_SECONDS * 1000);
+        try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(settings)) {
+            producer.initTransactions();
+        }
+    }
+
     private void createTopic(JsonNode command) throws Exception {
         NewTopic topic =
                 new NewTopic(text(command, "topic"), command.get("partitions").asInt(), (short) 1);
@@ -293,6 +311,18 @@ public final class Agent {
         command.path("configs").properties()
                 .forEach(entry -> configs.put(entry.getKey(), entry.getValue().asText()));
         result(admin().createTopics(List.of(topic.configs(configs))).all());
+    }
+
+    private void addPartitions(JsonNode command) throws Exception {
+        NewPartitions wanted = NewPartitions.increaseTo(command.get("partitions").asInt());
+        result(admin().createPartitions(Map.of(text(command, "topic"), wanted)).all());
+    }
+
+    private void deleteRecords(JsonNode command) throws Exception {
+        TopicPartition at =
+                new TopicPartition(text(command, "topic"), command.get("partition").asInt());
+        RecordsToDelete before = RecordsToDelete.beforeOffset(command.get("before").asLong());
+        result(admin().deleteRecords(Map.of(at, before)).all());
     }
 
     private void topics(ObjectNode answer) throws Exception {

@@ -17,6 +17,7 @@ from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    NewPartitions,
     NewTopic,
     OffsetSpec,
     ResourceType,
@@ -202,12 +203,23 @@ class ConfluentAgent:
         self.member.close()
         self.member = None
 
+    def init_transactions(self, transactional_id):
+        Producer({**self.common, "transactional.id": transactional_id}).init_transactions(
+            REQUEST_SECONDS)
+
     def create_topic(self, topic, partitions, configs=None):
         created = NewTopic(topic, partitions, 1, config=configs or {})
         self.admin.create_topics([created], operation_timeout=REQUEST_SECONDS)[topic].result()
 
     def delete_topic(self, topic):
         self.admin.delete_topics([topic], operation_timeout=REQUEST_SECONDS)[topic].result()
+
+    def add_partitions(self, topic, partitions):
+        self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result()
+
+    def delete_records(self, topic, partition, before):
+        [future] = self.admin.delete_records([TopicPartition(topic, partition, before)]).values()
+        future.result()
 
     def topics(self):
         listed = self.admin.list_topics(timeout=REQUEST_SECONDS).topics
@@ -221,6 +233,9 @@ class ConfluentAgent:
         found = self.admin.describe_consumer_groups([group])[group].result()
         return {"state": found.state.name.title().replace("_", ""),
                 "members": len(found.members)}
+
+    def delete_group(self, group):
+        self.admin.delete_consumer_groups([group])[group].result()
 
     def topic_config(self, topic):
         resource = ConfigResource(ResourceType.TOPIC, topic)

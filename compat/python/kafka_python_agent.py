@@ -17,7 +17,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 
-from command_loop import record, serve, to_bytes
+from command_loop import Refused, record, serve, to_bytes
 
 ASSIGNORS = {"range": RangePartitionAssignor, "cooperative": CooperativeStickyAssignor}
 ACKS = {"all": "all", "1": 1, "0": 0}
@@ -56,7 +56,7 @@ class KafkaPythonAgent:
 
     @staticmethod
     def code_of(error):
-        return getattr(error, "errno", None)
+        return getattr(error, "code", None) or getattr(error, "errno", None)
 
     def version(self):
         return {"version": f"kafka-python {__version__}"}
@@ -182,6 +182,13 @@ class KafkaPythonAgent:
         self.member.close()
         self.member = None
 
+    def init_transactions(self, transactional_id):
+        producer = KafkaProducer(**self.common, transactional_id=transactional_id)
+        try:
+            producer.init_transactions()
+        finally:
+            producer.close(0)
+
     def create_topic(self, topic, partitions, configs=None):
         self.admin.create_topics(
             {topic: {"num_partitions": partitions, "configs": configs or {}}},
@@ -190,6 +197,12 @@ class KafkaPythonAgent:
 
     def delete_topic(self, topic):
         self.admin.delete_topics([topic], timeout_ms=REQUEST_SECONDS * 1000)
+
+    def add_partitions(self, topic, partitions):
+        self.admin.create_partitions({topic: partitions})
+
+    def delete_records(self, topic, partition, before):
+        self.admin.delete_records({TopicPartition(topic, partition): before})
 
     def topics(self):
         found = self.admin.describe_topics()
@@ -201,6 +214,11 @@ class KafkaPythonAgent:
     def describe_group(self, group):
         found = self.admin.describe_groups([group])[group]
         return {"state": found["group_state"], "members": len(found["members"])}
+
+    def delete_group(self, group):
+        said = self.admin.delete_groups([group])[group]
+        if said != "OK":
+            raise Refused(None, said)
 
     def topic_config(self, topic):
         resource = ConfigResource(ConfigResourceType.TOPIC, topic)

@@ -1,3 +1,5 @@
 """The scenarios. Importing this package registers them all."""
 
-from . import administration, groups, producing, reading, together, tools  # noqa: F401
+from . import (  # noqa: F401
+    admin_tools, administration, groups, producing, reading, together, tools,
+)

@@ -3,7 +3,10 @@
 import random
 
 from ..agent import AgentError
-from ..clients import ADMIN, BINARY, ERROR_CODES, NULLS, OFFSETS_BACK
+from ..clients import (
+    ACKS, AUTO_CREATE, BINARY, EMPTY, ERROR_CODES, IDEMPOTENT, NULLS, OFFSETS_BACK, PARTITIONER,
+    REPEATED, TOPICS,
+)
 from ..records import CODECS, Record, numbered, varied
 from ..suite import CLIENT, eventually
 
@@ -20,17 +23,19 @@ def assert_same(sent, taken):
     assert offsets == sorted(set(offsets)), f"offsets do not rise: {offsets[:20]}..."
 
 
-@CLIENT.scenario(parameters=CODECS)
+@CLIENT.scenario(feature="records, {}", parameters=CODECS)
 def round_trip(ground, codec):
     topic = ground.topic()
-    sent = varied(codec, nulls=ground.can(NULLS), binary=ground.can(BINARY))
+    sent = varied(codec, nulls=ground.can(NULLS), binary=ground.can(BINARY),
+                  repeated=ground.can(REPEATED), empty=ground.can(EMPTY))
     placed = ground.agent.produce(topic, sent, codec=codec)
     if ground.can(OFFSETS_BACK):
         assert placed == [(0, i) for i in range(len(sent))], f"placed at {placed[:5]}..."
     assert_same(sent, ground.agent.consume(topic, [(0, 0)], len(sent)))
 
 
-@CLIENT.scenario(parameters=["0", "1", "all"])
+@CLIENT.scenario(ACKS, feature="acks={}", parameters=["0", "1"])
+@CLIENT.scenario(feature="acks={}", parameters=["all"])
 def acks(ground, level):
     topic = ground.topic()
     sent = [Record(b"k", b"value %d" % i, partition=0) for i in range(200)]
@@ -39,7 +44,7 @@ def acks(ground, level):
     assert_same(sent, ground.agent.consume(topic, [(0, 0)], len(sent)))
 
 
-@CLIENT.scenario()
+@CLIENT.scenario(IDEMPOTENT, feature="idempotent producer")
 def idempotent(ground):
     topic = ground.topic(3)
     sent = numbered(3000, partitions=3)
@@ -51,12 +56,12 @@ def idempotent(ground):
         assert_same(wanted, ground.agent.consume(topic, [(partition, 0)], len(wanted)))
 
 
-@CLIENT.scenario()
+@CLIENT.scenario(PARTITIONER, feature="partitions by key")
 def ten_thousand(ground):
     partitions = 6
     topic = ground.topic(partitions)
     sent = numbered(10_000)
-    placed = ground.agent.produce(topic, sent, idempotent=True, codec="lz4")
+    placed = ground.agent.produce(topic, sent, idempotent=ground.can(IDEMPOTENT), codec="lz4")
     ends = [latest for _, latest in ground.agent.offsets(topic, partitions)]
     assert sum(ends) == len(sent), f"{len(sent)} records ended as {ends}"
     assert sum(end > 0 for end in ends) > 1, f"all in one partition: {ends}"
@@ -74,7 +79,7 @@ def ten_thousand(ground):
     assert sorted(r.value for r in taken) == [r.value for r in sent], "not the same records"
 
 
-@CLIENT.scenario()
+@CLIENT.scenario(AUTO_CREATE, feature="topics made by producing")
 def auto_create(ground):
     topic = ground.unused()
     sent = [Record(b"k", b"value %d" % i) for i in range(10)]
@@ -86,7 +91,7 @@ def auto_create(ground):
     assert sorted(r.value for r in taken) == [r.value for r in sent]
 
 
-@CLIENT.scenario(ADMIN)
+@CLIENT.scenario(TOPICS, feature="create and delete topics")
 def delete_topic(ground):
     topic = ground.topic()
     old = [Record(b"k", b"old %d" % i, partition=0) for i in range(10)]
@@ -101,7 +106,7 @@ def delete_topic(ground):
     assert_same(new, ground.agent.consume(topic, [(0, 0)], 1))
 
 
-@CLIENT.scenario(ERROR_CODES)
+@CLIENT.scenario(ERROR_CODES, feature="refused records")
 def too_large(ground):
     topic = ground.topic()
     large = Record(b"k", random.Random(1).randbytes(1_500_000), partition=0)

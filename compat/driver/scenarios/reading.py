@@ -12,7 +12,7 @@ from .producing import assert_same
 FIRST_TIME = 1_700_000_000_000
 
 
-@CLIENT.scenario()
+@CLIENT.scenario(feature="read from an offset")
 def seek_to_offset(ground):
     topic = ground.topic(2)
     sent = numbered(1000, partitions=2)
@@ -26,7 +26,7 @@ def seek_to_offset(ground):
     assert ground.agent.offsets(topic, 2) == [(0, 500), (0, 500)]
 
 
-@CLIENT.scenario(TIMESTAMPS, parameters=CODECS)
+@CLIENT.scenario(TIMESTAMPS, feature="offsets by time", parameters=CODECS)
 def seek_to_time(ground, codec):
     topic = ground.topic()
     sent = [dataclasses.replace(record, timestamp=FIRST_TIME + 1000 * i)
@@ -48,7 +48,7 @@ def seek_to_time(ground, codec):
     assert [r.timestamp for r in taken] == [r.timestamp for r in sent[42:]]
 
 
-@CLIENT.scenario()
+@CLIENT.scenario(feature="offsets by time")
 def seek_to_now(ground):
     """What is produced after a moment is found by the time of that moment."""
     topic = ground.topic()
@@ -61,10 +61,10 @@ def seek_to_now(ground):
     assert_same(later, ground.agent.consume(topic, [(0, 10)], 5))
 
 
-@CLIENT.scenario(GROUPS)
+@CLIENT.scenario(GROUPS, feature="long polls")
 def fetch_woken_by_data(ground):
     """A fetch that may wait long is answered when data comes."""
-    wait_ms, bound = 10_000, 4.0
+    wait_ms, bound = 6_000, 4.0
     topic = ground.topic()
     member = ground.member("m1", ground.unused("g"), [topic], fetch_wait_ms=wait_ms)
     poll_until([member], lambda: member.partitions() == {0}, 20, "the partition is assigned")

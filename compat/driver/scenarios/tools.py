@@ -1,38 +1,136 @@
-"""Kafka's command-line tools: console producer and consumer, topics, groups, settings, perf."""
+"""Kafka's tools that produce and consume: console, verifiable, perf and latency."""
 
 import json
 import re
 import subprocess
+import time
 
-from .. import toolchain
+from .. import log_dump, toolchain
 from ..agent import AgentError
-from ..records import CODECS, numbered
+from ..kafka_tools import TOOL_SECONDS, Tools, alike
+from ..records import CODECS
 from ..suite import TOOLS, Ground, eventually
 
-TOOL_SECONDS = 90
 PRODUCE_COLUMNS = ["parse.key=true", "parse.headers=true", "null.marker=NULL"]
 CONSUME_COLUMNS = ["print.partition=true", "print.offset=true", "print.headers=true",
                    "print.key=true", "null.literal=NULL"]
+# Stands for the broker's address in arguments, where a tool wants it elsewhere than first.
+BOOTSTRAP = "BOOTSTRAP"
+SHOWING = {"--describe", "--list", "describe", "describe-producers"}
+SETTLED_SECONDS = 5
+SUBCOMMANDS = {"cluster-id", "describe", "describe-producers", "list", "list-endpoints",
+               "unregister"}
 
 
 class ToolsGround(Ground):
+    """Runs tools with the broker under test, and with Apache Kafka beside it if there is one."""
+
     suite = "kafka-tools"
 
-    def __init__(self, broker, admin, run_id, log):
-        super().__init__(broker, admin, run_id)
+    def __init__(self, brokers, connect, run_id, log):
+        """`brokers` is the one under test and, or not, its peer; `connect` makes an agent."""
+        self.brokers = brokers
+        self.peer = brokers[1] if len(brokers) > 1 else None
+        self.connect = connect
+        self.opened = []
+        self.admins = [connect(broker) for broker in brokers]
+        super().__init__(brokers[0], self.admins[0], run_id)
         self.log = log
+        self.tools = Tools(toolchain.java_tools(), log)
+        self.served = {}
+        self.unserved = {}
 
-    def run(self, tool, *arguments, stdin=""):
-        command = [toolchain.SCRIPTS / "peers" / "kafka", "tool", tool, *map(str, arguments)]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True,
-                              timeout=TOOL_SECONDS)
+    def topic(self, partitions=1, configs=None):
+        name = self.unused()
+        for admin in self.admins:
+            admin.create_topic(name, partitions, configs)
+        for admin in self.admins:
+            eventually(lambda: admin.topics().get(name) == partitions, 10, f"{name} is listed")
+        return name
+
+    def send(self, topic, records, **options):
+        """Produces the same records to both brokers."""
+        for admin in self.admins:
+            admin.produce(topic, records, **options)
+
+    def more_agents(self):
+        """An agent for each broker."""
+        agents = [self.connect(broker) for broker in self.brokers]
+        self.opened += agents
+        return agents
+
+    def note(self, table, tool, arguments):
+        options = [word for word in map(str, arguments)
+                   if word in SUBCOMMANDS or word.startswith("--") and word != "--bootstrap-server"]
+        table.setdefault(tool, {}).update(dict.fromkeys(options))
+
+    def run(self, broker, tool, arguments, stdin=""):
+        words = [str(word).replace(BOOTSTRAP, broker.bootstrap) for word in arguments]
+        if BOOTSTRAP not in arguments:
+            words = ["--bootstrap-server", broker.bootstrap, *words]
+        said = self.tools.run(tool, words, stdin)
+        self.log.write(said.err)
+        return said
+
+    def tool(self, tool, *arguments, stdin=""):
+        """Runs a tool with the broker under test alone; returns its output."""
+        said = self.run(self.broker, tool, arguments, stdin)
+        if said.code != 0:
+            raise AgentError(f"{tool} ended with {said.code}: {said.all()[-2000:]}")
+        self.note(self.served, tool, arguments)
+        return said.out
+
+    def both(self, tool, *arguments, fails=False, only="", replaced=(), stdin=""):
+        """Runs a tool with both brokers, whose answers must be alike; returns ours.
+
+        `only` is a text of the lines that count, `replaced` what else may differ. What was
+        changed may be shown a moment later: a tool that only shows is run again.
+        """
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while True:
+            said = self.run(self.broker, tool, arguments, stdin)
+            if (said.code != 0) != fails:
+                raise AgentError(f"{tool} ended with {said.code}: {said.all()[-2000:]}")
+            different = self.differs(said, tool, arguments, stdin, only, replaced)
+            if not different:
+                break
+            if not SHOWING.intersection(arguments) or time.monotonic() > deadline:
+                words = " ".join(map(str, arguments))
+                raise AssertionError(f"{tool} {words} says\n{different}")
+        self.note(self.served, tool, arguments)
+        return said.all()
+
+    def differs(self, said, tool, arguments, stdin, only, replaced):
+        """Runs a tool with the peer; returns what `said` has otherwise, as a text."""
+        if self.peer is None:
+            return ""
+        wanted = self.run(self.peer, tool, arguments, stdin)
+        if said.code != wanted.code:
+            return f"    ended with {said.code}, with Kafka {wanted.code}: {wanted.all()[-500:]}"
+        ours, theirs = (
+            [line for line in alike(each.all(), broker, replaced) if only in line]
+            for each, broker in ((said, self.broker), (wanted, self.peer)))
+        return "" if ours == theirs else _difference(ours, theirs)
+
+    def not_served(self, tool, *arguments):
+        """Runs a tool that wants what is not served: it must say so, and not hang."""
+        if self.broker.kind != "millstream":
+            return
+        said = self.run(self.broker, tool, arguments)
+        assert re.search(r"UnsupportedVersion|does not support|not support", said.all()), (
+            f"{tool} {' '.join(map(str, arguments))} is served, or fails otherwise: {said.all()}")
+        self.note(self.unserved, tool, arguments)
+
+    def alone(self, tool, *arguments):
+        """Runs a tool in a process of its own, for it ends the process it is in."""
+        command = [toolchain.SCRIPTS / "peers" / "kafka", "tool", tool, "--bootstrap-server",
+                   self.broker.bootstrap, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS)
         self.log.write(done.stderr)
         if done.returncode != 0:
             raise AgentError(f"{tool} ended with {done.returncode}: {done.stdout}{done.stderr}")
+        self.note(self.served, tool, arguments)
         return done.stdout
-
-    def tool(self, tool, *arguments, stdin=""):
-        return self.run(tool, "--bootstrap-server", self.broker.bootstrap, *arguments, stdin=stdin)
 
     def produce(self, topic, lines, *arguments):
         properties = _each("--reader-property", PRODUCE_COLUMNS)
@@ -45,9 +143,32 @@ class ToolsGround(Ground):
                          "--max-messages", count, "--timeout-ms", 20_000, *properties,
                          *arguments).splitlines()
 
+    def table(self):
+        """Each tool, the options it was run with, those that are not served."""
+        # kafka-dump-log reads the folder when the broker has stopped.
+        self.note(self.served, "kafka-dump-log", log_dump.OPTIONS)
+        return [(tool, list(self.served.get(tool, ())), list(self.unserved.get(tool, ())))
+                for tool in sorted({*self.served, *self.unserved})]
+
+    def end(self):
+        for agent in self.opened:
+            agent.quit()
+        self.opened = []
+
+    def finish(self):
+        for agent in self.admins:
+            agent.quit()
+        self.tools.quit()
+
 
 def _each(option, values):
     return [word for value in values for word in (option, value)]
+
+
+def _difference(ours, theirs):
+    return "\n".join([*(f"    Millstream: {line}" for line in ours if line not in theirs),
+                      *(f"    Kafka:      {line}" for line in theirs if line not in ours)]
+                     or ["    the same lines, another number of times"])
 
 
 @TOOLS.scenario()
@@ -96,53 +217,6 @@ def console_group(ground):
     row = next(line.split() for line in described.splitlines() if topic in line)
     # GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG ...
     assert row[2:6] == ["0", "10", "10", "0"], described
-    assert group in ground.tool("kafka-consumer-groups", "--list").split()
-
-
-@TOOLS.scenario()
-def topics(ground):
-    topic = ground.unused()
-    said = ground.tool("kafka-topics", "--create", "--topic", topic, "--partitions", 4,
-                       "--replication-factor", 1)
-    assert f"Created topic {topic}" in said, said
-    assert topic in ground.tool("kafka-topics", "--list").split()
-    described = ground.tool("kafka-topics", "--describe", "--topic", topic)
-    rows = [line for line in described.splitlines() if f"Topic: {topic}\tPartition:" in line]
-    assert len(rows) == 4, described
-    assert all("Leader: none" not in row and "Isr: " in row for row in rows), described
-    ground.tool("kafka-topics", "--delete", "--topic", topic)
-    eventually(lambda: topic not in ground.tool("kafka-topics", "--list").split(), 15, "is gone")
-
-
-@TOOLS.scenario()
-def settings(ground):
-    topic = ground.topic()
-    entity = ["--entity-type", "topics", "--entity-name", topic]
-    ground.tool("kafka-configs", "--alter", *entity, "--add-config", "retention.ms=7654321")
-    said = ground.tool("kafka-configs", "--describe", *entity)
-    assert "retention.ms=7654321" in said, said
-    broker = ground.tool("kafka-configs", "--describe", "--all", "--entity-type", "brokers",
-                         "--entity-name", 1)
-    assert "message.max.bytes=1048588" in broker, broker[:2000]
-
-
-@TOOLS.scenario()
-def what_the_broker_tells(ground):
-    versions = ground.tool("kafka-broker-api-versions")
-    for api in ("Produce(0)", "Fetch(1)", "ApiVersions(18)", "JoinGroup(11)"):
-        assert re.search(re.escape(api) + r".*usable", versions), f"{api} is not usable"
-    cluster = ground.run("kafka-cluster", "cluster-id", "--bootstrap-server",
-                         ground.broker.bootstrap)
-    assert re.search(r"Cluster ID: \S+", cluster), cluster
-
-
-@TOOLS.scenario()
-def offsets_shown(ground):
-    topic = ground.topic(2)
-    ground.admin.produce(topic, numbered(30, partitions=2))
-    for time, wanted in (("latest", 15), ("earliest", 0)):
-        said = ground.tool("kafka-get-offsets", "--topic", topic, "--time", time)
-        assert sorted(said.split()) == [f"{topic}:{p}:{wanted}" for p in (0, 1)], said
 
 
 @TOOLS.scenario()
@@ -168,14 +242,13 @@ def end_to_end_latency(ground):
 def verifiable(ground):
     """Kafka's own system tests use these: each record is acknowledged by name."""
     topic, count = ground.topic(), 500
-    said = ground.tool("kafka-verifiable-producer", "--topic", topic, "--max-messages", count)
+    said = ground.alone("kafka-verifiable-producer", "--topic", topic, "--max-messages", count)
     events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     done = [event for event in events if event["name"] == "producer_send_success"]
     assert sorted(event["offset"] for event in done) == list(range(count))
-    said = ground.tool("kafka-verifiable-consumer", "--topic", topic, "--max-messages", count,
+    said = ground.alone("kafka-verifiable-consumer", "--topic", topic, "--max-messages", count,
                        "--group-id", ground.unused("g"), "--reset-policy", "earliest",
                        "--verbose")
     events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     values = [event["value"] for event in events if event["name"] == "record_data"]
     assert values == [str(i) for i in range(count)], f"{len(values)} records"
-

@@ -2,16 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
-	"fmt"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"millstream/compat/commands"
 )
 
 var balancers = map[string]kgo.GroupBalancer{
@@ -20,37 +18,10 @@ var balancers = map[string]kgo.GroupBalancer{
 	"cooperative": kgo.CooperativeStickyBalancer(),
 }
 
-// eventLog keeps what the group did to this member, and what it holds now. The client calls from
-// a goroutine of its own.
-type eventLog struct {
-	sync.Mutex
-	seen [][2]any
-	held [][2]any
-}
-
-func (l *eventLog) note(kind string, changed map[string][]int32) {
-	l.Lock()
-	defer l.Unlock()
-	partitions := [][2]any{}
-	for topic, numbers := range changed {
-		for _, number := range numbers {
-			partitions = append(partitions, [2]any{topic, number})
-		}
-	}
-	l.seen = append(l.seen, [2]any{kind, partitions})
-	if kind == "assigned" {
-		l.held = append(l.held, partitions...)
-		return
-	}
-	l.held = slices.DeleteFunc(l.held, func(at [2]any) bool {
-		return slices.Contains(partitions, at)
-	})
-}
-
-func (a *agent) subscribe(command *fields) error {
+func (a *agent) subscribe(command *commands.Command) error {
 	note := func(kind string) func(context.Context, *kgo.Client, map[string][]int32) {
 		return func(_ context.Context, _ *kgo.Client, changed map[string][]int32) {
-			a.events.note(kind, changed)
+			a.events.Note(kind, changed)
 		}
 	}
 	reset := kgo.NewOffset().AtStart()
@@ -81,15 +52,13 @@ func (a *agent) subscribe(command *fields) error {
 	if command.Instance != nil {
 		options = append(options, kgo.InstanceID(*command.Instance))
 	}
-	a.events.Lock()
-	a.events.seen, a.events.held = nil, nil
-	a.events.Unlock()
+	a.events.Reset()
 	client, err := a.client(options...)
 	a.member = client
 	return err
 }
 
-func (a *agent) poll(command *fields) (answer, error) {
+func (a *agent) poll(command *commands.Command) (commands.Answer, error) {
 	ctx, cancel := context.WithTimeout(
 		context.Background(), time.Duration(command.Ms)*time.Millisecond)
 	defer cancel()
@@ -97,34 +66,22 @@ func (a *agent) poll(command *fields) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.events.Lock()
-	defer a.events.Unlock()
-	seen := a.events.seen
-	a.events.seen = nil
-	if seen == nil {
-		seen = [][2]any{}
-	}
-	held := append([][2]any{}, a.events.held...)
-	return answer{"records": records, "assigned": held, "events": seen}, nil
+	return a.events.Answer(records), nil
 }
 
-func (a *agent) commit(ctx context.Context, command *fields) error {
+func (a *agent) commit(ctx context.Context, command *commands.Command) error {
 	if _, generation := a.member.GroupMetadata(); generation < 0 {
 		return errors.New("not a member of the group")
 	}
 	offsets := make(map[string]map[int32]kgo.EpochOffset)
 	metadata := make(map[string]map[int32]string)
-	for _, each := range command.Offsets {
-		at, err := parsedCommit(each)
-		if err != nil {
-			return err
+	for _, at := range command.Offsets {
+		if offsets[at.Topic] == nil {
+			offsets[at.Topic] = make(map[int32]kgo.EpochOffset)
+			metadata[at.Topic] = make(map[int32]string)
 		}
-		if offsets[at.topic] == nil {
-			offsets[at.topic] = make(map[int32]kgo.EpochOffset)
-			metadata[at.topic] = make(map[int32]string)
-		}
-		offsets[at.topic][at.partition] = kgo.EpochOffset{Epoch: -1, Offset: at.offset}
-		metadata[at.topic][at.partition] = at.metadata
+		offsets[at.Topic][at.Partition] = kgo.EpochOffset{Epoch: -1, Offset: at.Offset}
+		metadata[at.Topic][at.Partition] = at.Metadata
 	}
 	ctx = kgo.PreCommitFnContext(ctx, func(request *kmsg.OffsetCommitRequest) error {
 		for _, topic := range request.Topics {
@@ -159,31 +116,6 @@ func commitError(response *kmsg.OffsetCommitResponse, err error) error {
 	return nil
 }
 
-type committing struct {
-	topic     string
-	partition int32
-	offset    int64
-	metadata  string
-}
-
-// parsedCommit reads [topic, partition, offset, metadata].
-func parsedCommit(each []any) (committing, error) {
-	if len(each) != 4 {
-		return committing{}, fmt.Errorf("an offset to commit has four fields: %v", each)
-	}
-	partition, numeric := each[1].(float64)
-	offset, alsoNumeric := each[2].(float64)
-	if !numeric || !alsoNumeric {
-		return committing{}, fmt.Errorf("partition and offset are numbers: %v", each)
-	}
-	return committing{
-		topic:     fmt.Sprint(each[0]),
-		partition: int32(partition),
-		offset:    int64(offset),
-		metadata:  fmt.Sprint(each[3]),
-	}, nil
-}
-
 func (a *agent) close() {
 	if a.member != nil {
 		a.member.Close()
@@ -191,9 +123,13 @@ func (a *agent) close() {
 	}
 }
 
-func headerValue(encoded any) ([]byte, error) {
-	if encoded == nil {
-		return nil, nil
+// initTransactions asks for the producer id that a transaction begins with.
+func (a *agent) initTransactions(ctx context.Context, id string) error {
+	client, err := a.client(kgo.TransactionalID(id))
+	if err != nil {
+		return err
 	}
-	return base64.StdEncoding.DecodeString(fmt.Sprint(encoded))
+	defer client.Close()
+	_, _, err = client.ProducerID(ctx)
+	return err
 }

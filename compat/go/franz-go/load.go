@@ -20,7 +20,7 @@ import (
 
 const inFlightRecords = 500
 
-// load does what ../python/crash_load.py does, with franz-go, idempotent: the same arguments but
+// load does what ../../python/crash_load.py does, with franz-go, idempotent: the same arguments but
 // the first, the same journal, the same signals.
 func load(arguments []string) error {
 	flags := flag.NewFlagSet("load", flag.ContinueOnError)
@@ -133,7 +133,7 @@ func endWithParent() {
 	os.Exit(1)
 }
 
-// payload is the value of record `number`: the same as ../python/payload.py makes.
+// payload is the value of record `number`: the same as ../../python/payload.py makes.
 func payload(number int64) []byte {
 	length := int(100 + number*7919%400)
 	if number%97 == 0 {

@@ -5,10 +5,12 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"millstream/compat/commands"
 )
 
 // administer carries out the commands that need no producer and no consumer.
-func administer(ctx context.Context, admin *kadm.Client, command *fields) (answer, error) {
+func administer(ctx context.Context, admin *kadm.Client, command *commands.Command) (commands.Answer, error) {
 	switch command.Do {
 	case "offsets":
 		return offsets(ctx, admin, command)
@@ -22,6 +24,14 @@ func administer(ctx context.Context, admin *kadm.Client, command *fields) (answe
 	case "delete_topic":
 		_, err := admin.DeleteTopic(ctx, command.Topic)
 		return nil, err
+	case "add_partitions":
+		changed, err := admin.UpdatePartitions(ctx, int(command.Partitions), command.Topic)
+		if err != nil {
+			return nil, err
+		}
+		return nil, changed.Error()
+	case "delete_records":
+		return nil, deleteRecords(ctx, admin, command)
 	case "topics":
 		return topics(ctx, admin)
 	case "groups":
@@ -29,9 +39,12 @@ func administer(ctx context.Context, admin *kadm.Client, command *fields) (answe
 		if err != nil {
 			return nil, err
 		}
-		return answer{"groups": found.Groups()}, nil
+		return commands.Answer{"groups": found.Groups()}, nil
 	case "describe_group":
 		return describeGroup(ctx, admin, command.Group)
+	case "delete_group":
+		_, err := admin.DeleteGroup(ctx, command.Group)
+		return nil, err
 	case "topic_config":
 		return topicConfig(ctx, admin, command.Topic)
 	case "set_topic_config":
@@ -47,12 +60,22 @@ func administer(ctx context.Context, admin *kadm.Client, command *fields) (answe
 		if err != nil {
 			return nil, err
 		}
-		return answer{"brokers": len(found.Brokers), "id": found.Cluster}, nil
+		return commands.Answer{"brokers": len(found.Brokers), "id": found.Cluster}, nil
 	}
 	return nil, fmt.Errorf("unknown command %q", command.Do)
 }
 
-func offsets(ctx context.Context, admin *kadm.Client, command *fields) (answer, error) {
+func deleteRecords(ctx context.Context, admin *kadm.Client, command *commands.Command) error {
+	before := make(kadm.Offsets)
+	before.Add(kadm.Offset{Topic: command.Topic, Partition: command.Partition, At: command.Before})
+	deleted, err := admin.DeleteRecords(ctx, before)
+	if err != nil {
+		return err
+	}
+	return deleted.Error()
+}
+
+func offsets(ctx context.Context, admin *kadm.Client, command *commands.Command) (commands.Answer, error) {
 	earliest, err := admin.ListStartOffsets(ctx, command.Topic)
 	if err != nil {
 		return nil, err
@@ -70,10 +93,10 @@ func offsets(ctx context.Context, admin *kadm.Client, command *fields) (answer, 
 		}
 		found = append(found, [2]int64{first.Offset, last.Offset})
 	}
-	return answer{"offsets": found}, nil
+	return commands.Answer{"offsets": found}, nil
 }
 
-func offsetForTime(ctx context.Context, admin *kadm.Client, command *fields) (answer, error) {
+func offsetForTime(ctx context.Context, admin *kadm.Client, command *commands.Command) (commands.Answer, error) {
 	listed, err := admin.ListOffsetsAfterMilli(ctx, command.T, command.Topic)
 	if err != nil {
 		return nil, err
@@ -84,12 +107,12 @@ func offsetForTime(ctx context.Context, admin *kadm.Client, command *fields) (an
 	}
 	// kadm puts the end offset, without a timestamp, where no record is late enough.
 	if found.Timestamp < 0 {
-		return answer{"offset": -1}, nil
+		return commands.Answer{"offset": -1}, nil
 	}
-	return answer{"offset": found.Offset}, nil
+	return commands.Answer{"offset": found.Offset}, nil
 }
 
-func committed(ctx context.Context, admin *kadm.Client, command *fields) (answer, error) {
+func committed(ctx context.Context, admin *kadm.Client, command *commands.Command) (commands.Answer, error) {
 	fetched, err := admin.FetchOffsets(ctx, command.Group)
 	if err != nil {
 		return nil, err
@@ -105,10 +128,10 @@ func committed(ctx context.Context, admin *kadm.Client, command *fields) (answer
 			}
 		}
 	}
-	return answer{"committed": found}, nil
+	return commands.Answer{"committed": found}, nil
 }
 
-func topics(ctx context.Context, admin *kadm.Client) (answer, error) {
+func topics(ctx context.Context, admin *kadm.Client) (commands.Answer, error) {
 	listed, err := admin.ListTopics(ctx)
 	if err != nil {
 		return nil, err
@@ -117,19 +140,19 @@ func topics(ctx context.Context, admin *kadm.Client) (answer, error) {
 	for name, topic := range listed {
 		found[name] = len(topic.Partitions)
 	}
-	return answer{"topics": found}, nil
+	return commands.Answer{"topics": found}, nil
 }
 
-func describeGroup(ctx context.Context, admin *kadm.Client, group string) (answer, error) {
+func describeGroup(ctx context.Context, admin *kadm.Client, group string) (commands.Answer, error) {
 	described, err := admin.DescribeGroups(ctx, group)
 	if err != nil {
 		return nil, err
 	}
 	found := described[group]
-	return answer{"state": found.State, "members": len(found.Members)}, found.Err
+	return commands.Answer{"state": found.State, "members": len(found.Members)}, found.Err
 }
 
-func topicConfig(ctx context.Context, admin *kadm.Client, topic string) (answer, error) {
+func topicConfig(ctx context.Context, admin *kadm.Client, topic string) (commands.Answer, error) {
 	described, err := admin.DescribeTopicConfigs(ctx, topic)
 	if err != nil {
 		return nil, err
@@ -145,5 +168,5 @@ func topicConfig(ctx context.Context, admin *kadm.Client, topic string) (answer,
 	for _, config := range resource.Configs {
 		found[config.Key] = config.Value
 	}
-	return answer{"config": found}, nil
+	return commands.Answer{"config": found}, nil
 }

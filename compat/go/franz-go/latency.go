@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -40,7 +42,7 @@ func latency(arguments []string) error {
 	}
 	defer producer.Close()
 	if _, err := kadm.NewClient(producer).CreateTopic(ctx, 1, 1, nil, *topic); err != nil &&
-		code(err) != int16(36) {
+		!errors.Is(err, kerr.TopicAlreadyExists) {
 		return err
 	}
 	listed, err := kadm.NewClient(producer).ListEndOffsets(ctx, *topic)

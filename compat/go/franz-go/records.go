@@ -2,23 +2,12 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-)
 
-// record is one record as it travels to and from the driver; bytes are base64 by encoding/json,
-// and null stays null.
-type record struct {
-	Topic     string   `json:"topic,omitempty"`
-	Partition *int32   `json:"p"`
-	Offset    int64    `json:"o"`
-	Time      *int64   `json:"t"`
-	Key       []byte   `json:"k"`
-	Value     []byte   `json:"v"`
-	Headers   [][2]any `json:"h"`
-}
+	"millstream/compat/commands"
+)
 
 var codecs = map[string]kgo.CompressionCodec{
 	"":       kgo.NoCompression(),
@@ -36,7 +25,7 @@ var acks = map[string]kgo.Acks{
 	"0":   kgo.NoAck(),
 }
 
-func (a *agent) produce(ctx context.Context, command *fields) (answer, error) {
+func (a *agent) produce(ctx context.Context, command *commands.Command) (commands.Answer, error) {
 	linger := 20 * time.Millisecond
 	if command.LingerMs != nil {
 		linger = time.Duration(*command.LingerMs) * time.Millisecond
@@ -63,11 +52,7 @@ func (a *agent) produce(ctx context.Context, command *fields) (answer, error) {
 
 	sent := make([]*kgo.Record, 0, len(command.Records))
 	for _, each := range command.Records {
-		made, err := each.made(command.Topic)
-		if err != nil {
-			return nil, err
-		}
-		sent = append(sent, made)
+		sent = append(sent, made(command.Topic, &each))
 	}
 	if err := client.ProduceSync(ctx, sent...).FirstErr(); err != nil {
 		return nil, err
@@ -76,10 +61,10 @@ func (a *agent) produce(ctx context.Context, command *fields) (answer, error) {
 	for _, each := range sent {
 		offsets = append(offsets, [2]int64{int64(each.Partition), each.Offset})
 	}
-	return answer{"offsets": offsets}, nil
+	return commands.Answer{"offsets": offsets}, nil
 }
 
-func (r *record) made(topic string) (*kgo.Record, error) {
+func made(topic string, r *commands.Record) *kgo.Record {
 	made := &kgo.Record{Topic: topic, Key: r.Key, Value: r.Value, Partition: -1}
 	if r.Partition != nil {
 		made.Partition = *r.Partition
@@ -88,13 +73,9 @@ func (r *record) made(topic string) (*kgo.Record, error) {
 		made.Timestamp = time.UnixMilli(*r.Time)
 	}
 	for _, header := range r.Headers {
-		value, err := headerValue(header[1])
-		if err != nil {
-			return nil, err
-		}
-		made.Headers = append(made.Headers, kgo.RecordHeader{Key: fmt.Sprint(header[0]), Value: value})
+		made.Headers = append(made.Headers, kgo.RecordHeader{Key: header.Name, Value: header.Value})
 	}
-	return made, nil
+	return made
 }
 
 // chosenPartitioner obeys a record's partition, and asks `otherwise` for a record without one.
@@ -115,7 +96,7 @@ func (p chosenTopicPartitioner) Partition(r *kgo.Record, n int) int {
 	return p.otherwise.Partition(r, n)
 }
 
-func (a *agent) consume(command *fields) (answer, error) {
+func (a *agent) consume(command *commands.Command) (commands.Answer, error) {
 	starts := make(map[int32]kgo.Offset)
 	for _, start := range command.Starts {
 		starts[int32(start[0])] = kgo.NewOffset().At(start[1])
@@ -132,7 +113,7 @@ func (a *agent) consume(command *fields) (answer, error) {
 	ctx, cancel := context.WithTimeout(
 		context.Background(), time.Duration(command.TimeoutMs)*time.Millisecond)
 	defer cancel()
-	records := []record{}
+	records := []commands.Record{}
 	for len(records) < command.Count && ctx.Err() == nil {
 		taken, err := take(client.PollRecords(ctx, command.Count-len(records)))
 		if err != nil {
@@ -140,23 +121,26 @@ func (a *agent) consume(command *fields) (answer, error) {
 		}
 		records = append(records, taken...)
 	}
-	return answer{"records": records}, nil
+	return commands.Answer{"records": records}, nil
 }
 
-func take(fetches kgo.Fetches) ([]record, error) {
+func take(fetches kgo.Fetches) ([]commands.Record, error) {
 	for _, failed := range fetches.Errors() {
 		if failed.Err != context.DeadlineExceeded {
 			return nil, failed.Err
 		}
 	}
-	taken := make([]record, 0, fetches.NumRecords())
+	taken := make([]commands.Record, 0, fetches.NumRecords())
 	fetches.EachRecord(func(r *kgo.Record) {
 		at, partition := r.Timestamp.UnixMilli(), r.Partition
-		headers := make([][2]any, 0, len(r.Headers))
+		headers := make([]commands.Header, 0, len(r.Headers))
 		for _, header := range r.Headers {
-			headers = append(headers, [2]any{header.Key, header.Value})
+			headers = append(headers, commands.Header{Name: header.Key, Value: header.Value})
 		}
-		taken = append(taken, record{r.Topic, &partition, r.Offset, &at, r.Key, r.Value, headers})
+		taken = append(taken, commands.Record{
+			Topic: r.Topic, Partition: &partition, Offset: r.Offset, Time: &at,
+			Key: r.Key, Value: r.Value, Headers: headers,
+		})
 	})
 	return taken, nil
 }
