@@ -97,6 +97,8 @@ pub fn supports_direct_io(dir: &Path) -> io::Result<bool> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
             Ok(false)
         }
+        // It looked for room, and so takes such writes: a full disk is no reason not to start.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(true),
         Err(error) => Err(error),
     }
 }

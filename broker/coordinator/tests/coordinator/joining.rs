@@ -511,6 +511,21 @@ fn a_batch_of_members_leaves_with_an_answer_for_each() {
 }
 
 #[test]
+fn nobody_has_to_join_again_for_one_who_was_not_there_to_leave() {
+    let mut stage = Stage::with_stable_pair();
+    stage.play(
+        "
+        leave X members=nobody
+            X: ok nobody=UNKNOWN_MEMBER_ID
+        beat A
+            A: ok
+        beat B
+            B: ok
+        ",
+    );
+}
+
+#[test]
 fn a_member_that_leaves_has_its_waiting_requests_answered() {
     let mut stage = Stage::with_stable_pair();
     stage.play(
