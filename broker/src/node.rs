@@ -140,6 +140,17 @@ enum Step {
     Failed(NodeError),
 }
 
+/// How many shards have come how far. They do not wait for one another: when told to stop, one
+/// may be drained before another one listens.
+#[derive(Default)]
+struct Reached {
+    opened: usize,
+    listening: usize,
+    stopping: usize,
+    drained: usize,
+    closed: Vec<ClosedShard>,
+}
+
 /// The parts of a node before they run, one for the controller's reactor, one for each shard's,
 /// and the supervisor that brings them up and down.
 pub struct Node {
@@ -163,6 +174,7 @@ pub struct Supervisor {
     stops: Vec<oneshot::Sender<()>>,
     closes: Vec<oneshot::Sender<()>>,
     steps: mpsc::Receiver<Step>,
+    reached: Reached,
     closed: oneshot::Sender<Closed>,
     broker_epoch: i64,
 }
@@ -193,6 +205,7 @@ impl Node {
             stops: Vec::new(),
             closes: Vec::new(),
             steps,
+            reached: Reached::default(),
             closed: closed_sender,
             broker_epoch: -1,
         };
@@ -246,7 +259,8 @@ impl Supervisor {
         for start in self.starts.drain(..) {
             let _ = start.send(ready.start.clone());
         }
-        self.all(|step| matches!(step, Step::Opened)).await?;
+        let shards = self.stops.len();
+        self.until(|reached| reached.opened == shards).await?;
         let controller = self.controller.as_ref().ok_or(NodeError::PartStopped)?;
         let endpoints = self.listeners.iter().map(|listener| Endpoint {
             listener: listener.name.clone(),
@@ -274,43 +288,25 @@ impl Supervisor {
         for listen in self.listens.drain(..) {
             let _ = listen.send(());
         }
-        self.all(|step| matches!(step, Step::Listening)).await
+        self.until(|reached| reached.listening == shards).await
     }
 
     /// Waits until a shard begins to stop, which [`Supervisor::stop`] or a signal makes it do.
     pub async fn stopping(&mut self) -> Result<(), NodeError> {
-        loop {
-            match self.steps.next().await {
-                Some(Step::Stopping) => return Ok(()),
-                Some(Step::Failed(error)) => return Err(error),
-                Some(_) => {}
-                None => return Err(NodeError::PartStopped),
-            }
-        }
+        self.until(|reached| reached.stopping > 0).await
     }
 
     /// Waits until every shard has stopped listening, which [`Supervisor::stop`] or a signal makes
     /// them do; then the logs are closed, and the controller last.
     pub async fn finish(mut self) -> Result<(), NodeError> {
-        self.all(|step| matches!(step, Step::Drained)).await?;
+        let shards = self.stops.len();
+        self.until(|reached| reached.drained == shards).await?;
         for close in self.closes.drain(..) {
             let _ = close.send(());
         }
-        let mut shards = Vec::new();
-        let mut left = self.stops.len();
-        while left > 0 {
-            match self.steps.next().await {
-                Some(Step::Closed(closed)) => {
-                    shards.push(closed);
-                    left -= 1;
-                }
-                Some(Step::Failed(error)) => return Err(error),
-                Some(_) => {}
-                None => return Err(NodeError::PartStopped),
-            }
-        }
+        self.until(|reached| reached.closed.len() == shards).await?;
         let closed = Closed {
-            shards,
+            shards: self.reached.closed,
             broker_epoch: self.broker_epoch,
         };
         self.closed.send(closed).map_err(|_| NodeError::PartStopped)
@@ -324,14 +320,17 @@ impl Supervisor {
         }
     }
 
-    /// Waits until every shard has taken a step.
-    async fn all(&mut self, is_step: impl Fn(&Step) -> bool) -> Result<(), NodeError> {
-        let mut left = self.stops.len();
-        while left > 0 {
+    /// Waits until the shards have come so far.
+    async fn until(&mut self, far_enough: impl Fn(&Reached) -> bool) -> Result<(), NodeError> {
+        while !far_enough(&self.reached) {
+            let reached = &mut self.reached;
             match self.steps.next().await {
-                Some(step) if is_step(&step) => left -= 1,
+                Some(Step::Opened) => reached.opened += 1,
+                Some(Step::Listening) => reached.listening += 1,
+                Some(Step::Stopping) => reached.stopping += 1,
+                Some(Step::Drained) => reached.drained += 1,
+                Some(Step::Closed(closed)) => reached.closed.push(closed),
                 Some(Step::Failed(error)) => return Err(error),
-                Some(_) => {}
                 None => return Err(NodeError::PartStopped),
             }
         }

@@ -85,6 +85,25 @@ impl Cluster {
     }
 
     pub fn try_start(&mut self) -> Result<(), String> {
+        let mut running = self.begin()?;
+        let started = self.sim.block_on(running.supervisor.start());
+        self.running = Some(running);
+        started.map_err(|error| error.to_string())
+    }
+
+    /// Starts the node, which is told to stop meanwhile, and sees it stop.
+    pub fn stop_while_it_starts(&mut self) {
+        let mut running = self.begin().expect("the settings are good");
+        running.supervisor.stop();
+        self.sim
+            .block_on(running.supervisor.start())
+            .expect("the node starts");
+        self.running = Some(running);
+        self.stop();
+    }
+
+    /// The parts of the node, which run, and its supervisor, which does not yet.
+    fn begin(&mut self) -> Result<Running, String> {
         let mut settings = Settings::default();
         let address = self.broker.address(PORT);
         let fixed = [
@@ -131,17 +150,11 @@ impl Cluster {
             let reactor = self.broker.reactor();
             parts.push(reactor.spawn(TaskQueue::Requests, shard.run(reactor.clone())));
         }
-        let mut supervisor = node.supervisor;
-        let started = self
-            .sim
-            .block_on(supervisor.start())
-            .map_err(|error| error.to_string());
-        self.running = Some(Running {
+        Ok(Running {
             parts,
-            supervisor,
+            supervisor: node.supervisor,
             failure,
-        });
-        started
+        })
     }
 
     /// Stops the node in good order.

@@ -44,6 +44,15 @@ fn what_was_acknowledged_is_there_after_a_stop_and_after_a_crash() {
 }
 
 #[test]
+fn a_node_told_to_stop_while_it_starts_stops() {
+    for seed in 0..20 {
+        let mut cluster = Cluster::with_seed(seed, &[]);
+        cluster.stop();
+        cluster.stop_while_it_starts();
+    }
+}
+
+#[test]
 fn a_client_finds_where_the_term_before_a_restart_ended() {
     let mut cluster = Cluster::new(&[]);
     cluster.run(async |client| {
