@@ -53,7 +53,8 @@ impl Log {
         self.write_indexes(end.segment, u64::MAX).await?;
         let (epochs, snapshot) = {
             let mut state = self.state.borrow_mut();
-            let epochs = std::mem::take(&mut state.epochs_dirty).then(|| state.epochs.to_text());
+            let epochs = state.epochs_are_due().then(|| state.epochs.to_text());
+            state.epochs_dirty = false;
             // Without a snapshot Kafka reads the log again from the one before.
             let wanted = state.snapshot.is_none() || (state.touched && end.offset > 0);
             let snapshot = wanted.then(|| Bytes::from(producer_snapshot::encode(&state.producers)));

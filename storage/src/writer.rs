@@ -470,9 +470,17 @@ impl LogState {
     fn has_work(&self) -> bool {
         let stands_still = self.writer.held > 0 || self.offline.is_some() || self.closed;
         !stands_still
-            && (self.epochs_dirty
+            && (self.epochs_are_due()
                 || self.written != self.end()
                 || (self.flushed != self.written && self.flush_is_due()))
+    }
+
+    /// Whether the file of epochs has to be written before the log goes on. An epoch that has no
+    /// record yet can wait: whoever leads next begins another one at the same offset.
+    pub(crate) fn epochs_are_due(&self) -> bool {
+        let end = self.log_end_offset;
+        let latest = self.epochs.latest();
+        self.epochs_dirty && latest.is_some_and(|latest| latest.start_offset.0 < end)
     }
 
     fn flush_is_due(&self) -> bool {
@@ -490,7 +498,7 @@ impl LogState {
         if !self.has_work() {
             return None;
         }
-        if self.epochs_dirty {
+        if self.epochs_are_due() {
             self.epochs_dirty = false;
             return Some(Work::Epochs(self.epochs.to_text()));
         }
