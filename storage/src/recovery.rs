@@ -29,7 +29,7 @@ use crate::recovery_checkpoint::{CheckpointEntry, CheckpointPlace};
 use crate::retention::DELETED_SUFFIX;
 use crate::segment::{
     INDEX_SUFFIX, LOG_SUFFIX, MaxTimestamp, SNAPSHOT_SUFFIX, Segment, TIME_INDEX_SUFFIX,
-    offset_in_name, path_of,
+    offset_in_name,
 };
 use crate::segment_scan::{ScanEnd, scan_segment, starts_with_batch};
 use crate::store::ShardStore;
@@ -56,6 +56,14 @@ struct FoundSegment {
     size: u64,
 }
 
+/// What is in the folder of a log.
+#[derive(Debug, Default)]
+struct FoundFiles {
+    segments: Vec<FoundSegment>,
+    /// The offsets of the snapshots of producers.
+    snapshots: Vec<i64>,
+}
+
 impl Log {
     /// Opens a partition's log, making it if it is not there.
     pub async fn open(
@@ -72,7 +80,12 @@ impl Log {
             // Kafka's files name no topic id: this may be about a deleted topic of the same name.
             entry = None;
         }
-        let found = list_segments(store, &dir).await?;
+        let files = if made {
+            FoundFiles::default()
+        } else {
+            list_files(store, &dir).await?
+        };
+        let found = files.segments;
         let epochs = read_epochs(store, &dir).await?;
 
         let start = entry.as_ref().map_or(0, |entry| entry.log_start_offset.0);
@@ -108,7 +121,7 @@ impl Log {
                     .await?;
             }
         }
-        log.finish_opening(entry.as_ref()).await?;
+        log.finish_opening(entry.as_ref(), &files.snapshots).await?;
         recovery.high_watermark = Offset(log.state.borrow().high_watermark);
         store.register(&log);
         Ok((log, recovery))
@@ -135,6 +148,23 @@ impl Log {
             let now_ms = self.store.reactor.wall_clock_ms();
             state.segments = found.iter().map(|found| found.segment(now_ms)).collect();
         }
+        if last.size == 0 {
+            // Its indexes are empty as well.
+            let mut state = self.state.borrow_mut();
+            state.log_end_offset = last.base_offset;
+            let active = state.active_mut();
+            active.index.trimmed = true;
+            active.max_timestamp = Some(MaxTimestamp::NONE);
+        } else if !self.load_last_segment(last).await? {
+            return Ok(false);
+        }
+        let end = self.state.borrow().end();
+        self.rebuild_producers(end).await?;
+        Ok(true)
+    }
+
+    /// Takes over the last segment as a clean stop left it. Whether it looks like that.
+    async fn load_last_segment(self: &Rc<Self>, last: &FoundSegment) -> Result<bool, StorageError> {
         self.load_index(last.base_offset, last.size, i64::MAX)
             .await?;
         let end = Point {
@@ -162,8 +192,6 @@ impl Log {
             }
             Err(error) => return Err(error),
         }
-        let end = self.state.borrow().end();
-        self.rebuild_producers(end).await?;
         Ok(true)
     }
 
@@ -404,6 +432,7 @@ impl Log {
     async fn finish_opening(
         self: &Rc<Self>,
         entry: Option<&CheckpointEntry>,
+        snapshots: &[i64],
     ) -> Result<(), StorageError> {
         let first_base = self.state.borrow().segments[0].base_offset;
         let log_start = entry.map_or(0, |entry| entry.log_start_offset.0);
@@ -416,8 +445,11 @@ impl Log {
         if log_start > end.offset {
             return self.restart_at(log_start).await;
         }
-        let stale = self.remove_snapshots(|offset| offset > end.offset).await?;
-        if stale {
+        let mut stale = snapshots.iter().filter(|&&snapshot| snapshot > end.offset);
+        for &snapshot in stale.clone() {
+            self.remove_snapshot(snapshot).await;
+        }
+        if stale.next().is_some() {
             let dir = self.dir.borrow().clone();
             self.store.sync_dir(&dir).await?;
         }
@@ -521,6 +553,9 @@ impl Log {
         &self,
         offset: i64,
     ) -> Result<(ProducerStates, Option<i64>), StorageError> {
+        if offset == 0 {
+            return Ok((ProducerStates::default(), None));
+        }
         let dir = self.dir.borrow().clone();
         let entries = read_dir(&self.store, &dir).await?;
         let mut snapshots: Vec<i64> = entries
@@ -622,20 +657,10 @@ async fn prepare_folder(
     topic_id: TopicId,
 ) -> Result<bool, StorageError> {
     let fs = store.fs();
-    let exists = fs
-        .exists(dir)
-        .await
-        .map_err(|cause| StorageError::io("look for", dir, cause))?;
-    if !exists {
-        fs.create_dir_all(dir)
-            .await
-            .map_err(|cause| StorageError::io("make", dir, cause))?;
-        store.sync_dir(&store.config.root).await?;
-    }
     let path = dir.join(partition_metadata::FILE_NAME);
     match fs.read(&path).await {
         Ok(text) => match partition_metadata::parse(&text) {
-            Some(found) if found == topic_id => Ok(!exists),
+            Some(found) if found == topic_id => Ok(false),
             Some(found) => Err(StorageError::TopicIdMismatch {
                 path: dir.to_owned(),
                 found,
@@ -644,6 +669,16 @@ async fn prepare_folder(
             None => Err(StorageError::damaged(&path, 0, "it holds no topic id")),
         },
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            let exists = fs
+                .exists(dir)
+                .await
+                .map_err(|cause| StorageError::io("look for", dir, cause))?;
+            if !exists {
+                fs.create_dir_all(dir)
+                    .await
+                    .map_err(|cause| StorageError::io("make", dir, cause))?;
+                store.sync_dir(&store.config.root).await?;
+            }
             let text = partition_metadata::to_text(topic_id);
             store.write_atomic(&path, text.into()).await?;
             Ok(!exists)
@@ -652,12 +687,15 @@ async fn prepare_folder(
     }
 }
 
-/// The `.log` files of a folder, and their sizes. What an interrupted deletion left is removed, an
+/// The segments and snapshots of a folder. What an interrupted deletion left is removed, an
 /// interrupted compaction is finished or undone.
-async fn list_segments(store: &ShardStore, dir: &Path) -> Result<Vec<FoundSegment>, StorageError> {
-    settle_swaps(store, dir).await?;
-    let mut found = Vec::new();
-    for name in read_dir(store, dir).await? {
+async fn list_files(store: &ShardStore, dir: &Path) -> Result<FoundFiles, StorageError> {
+    let mut names = read_dir(store, dir).await?;
+    if settle_swaps(store, dir, &names).await? {
+        names = read_dir(store, dir).await?;
+    }
+    let mut found = FoundFiles::default();
+    for name in names {
         let path = dir.join(&name);
         if [DELETED_SUFFIX, ".tmp"]
             .iter()
@@ -669,16 +707,18 @@ async fn list_segments(store: &ShardStore, dir: &Path) -> Result<Vec<FoundSegmen
                 .await
                 .map_err(|cause| StorageError::io("remove", &path, cause))?;
         } else if let Some(base_offset) = offset_in_name(&name, LOG_SUFFIX) {
-            let path = path_of(dir, base_offset, LOG_SUFFIX);
             let file = store.open_file(&path, OpenOptions::default()).await?;
             let size = file
                 .size()
                 .await
                 .map_err(|cause| StorageError::io("look at", &path, cause))?;
-            found.push(FoundSegment { base_offset, size });
+            found.segments.push(FoundSegment { base_offset, size });
         }
+        found
+            .snapshots
+            .extend(offset_in_name(&name, SNAPSHOT_SUFFIX));
     }
-    found.sort_by_key(|found| found.base_offset);
+    found.segments.sort_by_key(|found| found.base_offset);
     Ok(found)
 }
 

@@ -139,20 +139,23 @@ impl Log {
     }
 }
 
-/// Finishes or undoes the compaction that was under way when the last run ended.
-pub(crate) async fn settle_swaps(store: &ShardStore, dir: &Path) -> Result<(), StorageError> {
-    let entries = store.fs().read_dir(dir).await;
-    let entries = entries.map_err(|cause| StorageError::io("list", dir, cause))?;
+/// Finishes or undoes the compaction that was under way when the last run ended, of a folder with
+/// these files. Whether there was one.
+pub(crate) async fn settle_swaps(
+    store: &ShardStore,
+    dir: &Path,
+    names: &[String],
+) -> Result<bool, StorageError> {
     let with = |suffix: &'static str| -> Vec<(i64, String)> {
-        let names = entries.iter().map(|entry| &entry.name);
         names
+            .iter()
             .filter(|name| name.ends_with(suffix))
             .filter_map(|name| Some((name.get(..20)?.parse().ok()?, name.clone())))
             .collect()
     };
     let (cleaned, swapped) = (with(CLEANED_SUFFIX), with(SWAP_SUFFIX));
     if cleaned.is_empty() && swapped.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let undone_from = cleaned.iter().map(|(base, _)| *base).min();
     let (undone, counting): (Vec<_>, Vec<_>) = swapped
@@ -170,10 +173,10 @@ pub(crate) async fn settle_swaps(store: &ShardStore, dir: &Path) -> Result<(), S
     for (base, name) in &counting {
         if name.ends_with(&format!("{LOG_SUFFIX}{SWAP_SUFFIX}")) {
             let next = next_offset(store, &dir.join(name), *base).await?;
-            let in_place = entries.iter().filter_map(|entry| {
-                let suffix = ALL.iter().find(|suffix| entry.name.ends_with(**suffix))?;
-                let old = crate::segment::offset_in_name(&entry.name, suffix)?;
-                (*base..next).contains(&old).then_some(&entry.name)
+            let in_place = names.iter().filter(|name| {
+                let suffix = ALL.iter().find(|suffix| name.ends_with(**suffix));
+                let old = suffix.and_then(|suffix| crate::segment::offset_in_name(name, suffix));
+                old.is_some_and(|old| (*base..next).contains(&old))
             });
             for name in in_place {
                 remove(store, &dir.join(name)).await?;
@@ -185,7 +188,7 @@ pub(crate) async fn settle_swaps(store: &ShardStore, dir: &Path) -> Result<(), S
     for (base, _) in &counting {
         finish(store, dir, *base).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Takes the suffix off the files of a segment, as far as they have it.
