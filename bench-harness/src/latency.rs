@@ -15,29 +15,18 @@ use clap::Args;
 use futures::future::try_join;
 use hdrhistogram::Histogram;
 use millstream_client::{Connection, ConnectionConfig};
-use millstream_protocol::StrBytes;
 use millstream_protocol::compression::{Codec, Decompressor};
-use millstream_protocol::messages::create_topics_request::CreatableTopic;
 use millstream_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use millstream_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use millstream_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use millstream_protocol::messages::{
-    CreateTopicsRequest, FetchRequest, FetchResponse, ListOffsetsRequest, ProduceRequest,
-    ProduceResponse, TopicName,
-};
+use millstream_protocol::messages::{FetchRequest, FetchResponse, ProduceRequest};
 use millstream_protocol::record_batch::{BatchBuilder, Batches};
 use millstream_reactor::Reactor;
 
 use crate::failure::{Failure, accepted};
+use crate::topic::{self, PRODUCE_VERSION, check_produced};
 
-/// Versions that Kafka 2.1 and later have, and that name topics by name.
-const CREATE_TOPICS_VERSION: i16 = 2;
-const PRODUCE_VERSION: i16 = 7;
+/// A version that Kafka 2.1 and later have, and that names topics by name.
 const FETCH_VERSION: i16 = 10;
-const TOPIC_EXISTS: i16 = 36;
-/// How often, and after what pauses, a new topic is looked for.
-const LEADER_TRIES: u32 = 1000;
-const LEADER_PAUSE: Duration = Duration::from_millis(10);
 /// What takes longer counts as this.
 const LONGEST_MICROS: u64 = 120_000_000;
 /// After the last record was due.
@@ -82,8 +71,8 @@ pub async fn measure(
     let config = ConnectionConfig::default();
     let producer = Connection::connect(reactor, address, &config).await?;
     let consumer = Connection::connect(reactor, address, &config).await?;
-    create_topic(&producer, &options).await?;
-    let first = end_offset(reactor, &consumer, &options).await?;
+    topic::create(&producer, &options.topic, 1).await?;
+    let first = topic::end_offset(reactor, &consumer, &options.topic, 0).await?;
     let run = Rc::new(Run {
         reactor: reactor.clone(),
         options: options.clone(),
@@ -103,55 +92,6 @@ pub async fn measure(
     });
     println!("{result}");
     Ok(())
-}
-
-async fn create_topic(connection: &Connection, options: &Options) -> Result<(), Failure> {
-    let topic = CreatableTopic::default()
-        .with_name(name(options))
-        .with_num_partitions(1)
-        .with_replication_factor(1);
-    let request = CreateTopicsRequest::default()
-        .with_topics(vec![topic])
-        .with_timeout_ms(30_000);
-    let timeout = connection.request_timeout();
-    let answer = connection
-        .call_version(&request, CREATE_TOPICS_VERSION, timeout)
-        .await?;
-    match answer.topics[0].error_code {
-        TOPIC_EXISTS => Ok(()),
-        code => accepted("creating the topic", code),
-    }
-}
-
-/// Where the log ends. A new topic may take a moment to have a leader.
-async fn end_offset(
-    reactor: &Reactor,
-    connection: &Connection,
-    options: &Options,
-) -> Result<i64, Failure> {
-    let wanted = ListOffsetsPartition::default().with_timestamp(-1);
-    let topic = ListOffsetsTopic::default()
-        .with_name(name(options))
-        .with_partitions(vec![wanted]);
-    let request = ListOffsetsRequest::default()
-        .with_replica_id((-1).into())
-        .with_topics(vec![topic]);
-    let timeout = connection.request_timeout();
-    let mut code = -1;
-    for _ in 0..LEADER_TRIES {
-        let answer = connection.call_version(&request, 2, timeout).await?;
-        let partition = &answer.topics[0].partitions[0];
-        code = partition.error_code;
-        if code == 0 {
-            return Ok(partition.offset);
-        }
-        reactor.sleep(LEADER_PAUSE).await;
-    }
-    accepted("looking for the end of the topic", code).map(|()| 0)
-}
-
-fn name(options: &Options) -> TopicName {
-    TopicName(StrBytes::from_string(options.topic.clone()))
 }
 
 impl Run {
@@ -199,7 +139,7 @@ impl Run {
         let records = batch.build().expect("nothing is compressed");
         let data = PartitionProduceData::default().with_records(Some(records));
         let topic = TopicProduceData::default()
-            .with_name(name(&self.options))
+            .with_name(topic::name(&self.options.topic))
             .with_partition_data(vec![data]);
         ProduceRequest::default()
             .with_transactional_id(None)
@@ -254,7 +194,7 @@ impl Run {
             .with_current_leader_epoch(-1)
             .with_partition_max_bytes(1 << 20);
         let topic = FetchTopic::default()
-            .with_topic(name(&self.options))
+            .with_topic(topic::name(&self.options.topic))
             .with_partitions(vec![wanted]);
         FetchRequest::default()
             .with_max_wait_ms(500)
@@ -263,13 +203,6 @@ impl Run {
             .with_session_epoch(-1)
             .with_topics(vec![topic])
     }
-}
-
-fn check_produced(answer: &ProduceResponse) -> Result<(), Failure> {
-    accepted(
-        "producing",
-        answer.responses[0].partition_responses[0].error_code,
-    )
 }
 
 /// The offsets of the records, which are decoded as a consumer would decode them.

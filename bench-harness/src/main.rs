@@ -4,8 +4,10 @@
 //! start) is put together by `scripts/bench-beside-kafka`.
 
 mod failure;
+mod fill;
 mod first_answer;
 mod latency;
+mod topic;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -42,6 +44,8 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Fills a topic as fast as one connection does.
+    Fill(fill::Options),
     /// Sends records at a steady rate and measures each until a consumer has it: from the time at
     /// which it was due, so that a broker that stalls cannot hide the records that had to wait.
     Latency(latency::Options),
@@ -89,6 +93,7 @@ async fn measure(reactor: &Reactor, address: SocketAddr, command: Command) -> Re
         Command::FirstAnswer { seconds } => {
             first_answer::wait(reactor, address, Duration::from_secs(seconds)).await
         }
+        Command::Fill(options) => fill::fill(reactor, address, options).await,
         Command::Latency(options) => latency::measure(reactor, address, options).await,
         Command::WriteReference { share } => write_pages(&share),
     }

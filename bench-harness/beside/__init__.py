@@ -1,0 +1,1 @@
+"""Measures Millstream beside Apache Kafka."""
