@@ -12,6 +12,7 @@ mod deleting_records;
 mod describing;
 mod differences;
 mod full_disk;
+mod fuzz_corpus;
 mod groups;
 mod guide;
 mod harness;
