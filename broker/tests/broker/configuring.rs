@@ -57,6 +57,25 @@ pub async fn setting(
     Some((config.value?.to_string(), config.config_source))
 }
 
+/// How often a setting is asked for until a change shows; a shard has it after a few times.
+pub const ASKED: usize = 1_000;
+
+/// Waits until a setting is told so, which a change brings about.
+pub async fn wait_for_setting(
+    connection: &Connection,
+    kind: i8,
+    name: &str,
+    key: &str,
+    told: Option<(String, i8)>,
+) {
+    for _ in 0..ASKED {
+        if setting(connection, kind, name, key).await == told {
+            return;
+        }
+    }
+    assert_eq!(setting(connection, kind, name, key).await, told, "{key}");
+}
+
 pub const SET: i8 = 0;
 pub const DELETE: i8 = 1;
 pub const APPEND: i8 = 2;
@@ -142,7 +161,7 @@ fn settings_of_brokers_change_while_they_run_and_survive_a_restart() {
                 0
             );
             let told = Some((value.to_owned(), source));
-            while setting(&connection, BROKER, "1", key).await != told {}
+            wait_for_setting(&connection, BROKER, "1", key, told.clone()).await;
             assert_eq!(
                 setting(&connection, TOPIC, "t", "max.message.bytes").await,
                 told
@@ -167,7 +186,7 @@ fn settings_of_brokers_change_while_they_run_and_survive_a_restart() {
         let back = (DELETE, "message.max.bytes", None);
         assert_eq!(alter(&connection, BROKER, "1", back).await, 0);
         let told = Some(("150".into(), 3));
-        while setting(&connection, TOPIC, "t", "max.message.bytes").await != told {}
+        wait_for_setting(&connection, TOPIC, "t", "max.message.bytes", told).await;
     });
 }
 
@@ -249,7 +268,7 @@ fn values_are_told_as_kafka_writes_them() {
             let set = (SET, key, Some(written));
             assert_eq!(alter(&connection, TOPIC, "t", set).await, 0, "{key}");
             let told = Some((told.to_owned(), 1));
-            while setting(&connection, TOPIC, "t", key).await != told {}
+            wait_for_setting(&connection, TOPIC, "t", key, told).await;
         }
         let id = setting(&connection, BROKER, "1", "broker.id").await;
         assert_eq!(id.expect("it has one").0, "1");
@@ -278,7 +297,7 @@ fn replacing_settings_takes_away_what_is_not_named() {
         };
         assert_eq!(replace(&[("retention.ms", Some("9000"))]).await, 0);
         let told = Some(("604800000".into(), 5));
-        while setting(&connection, TOPIC, "t", "segment.ms").await != told {}
+        wait_for_setting(&connection, TOPIC, "t", "segment.ms", told).await;
         assert_eq!(
             setting(&connection, TOPIC, "t", "retention.ms").await,
             Some(("9000".into(), 1))

@@ -10,7 +10,7 @@ use millstream_protocol::messages::{
 };
 use millstream_reactor::sim::KeepUnsynced;
 
-use crate::configuring::{APPEND, DELETE, SET, alter, describe, setting};
+use crate::configuring::{APPEND, ASKED, DELETE, SET, alter, describe, setting, wait_for_setting};
 use crate::harness::{Cluster, call, newest, text};
 
 const BROKER_LOGGER: i8 = 8;
@@ -29,6 +29,16 @@ async fn listed(connection: &Connection, kind: i8) -> Vec<String> {
         resource.resource_name.as_str().to_owned()
     };
     answer.config_resources.iter().map(name).collect()
+}
+
+/// Waits until the resources of one kind that have settings are these.
+async fn wait_for_list(connection: &Connection, kind: i8, names: &[&str]) {
+    for _ in 0..ASKED {
+        if listed(connection, kind).await == names {
+            return;
+        }
+    }
+    assert_eq!(listed(connection, kind).await, names);
 }
 
 /// Replaces all settings of one resource; the code of the answer.
@@ -71,7 +81,7 @@ fn settings_of_groups_are_kept() {
         assert_eq!(listed(&connection, GROUP).await, [""; 0]);
         let set = (SET, key, Some(" 60000 "));
         assert_eq!(alter(&connection, GROUP, "g", set).await, 0);
-        while setting(&connection, GROUP, "g", key).await != told("60000", OF_GROUP) {}
+        wait_for_setting(&connection, GROUP, "g", key, told("60000", OF_GROUP)).await;
         assert_eq!(listed(&connection, GROUP).await, ["g"]);
     });
     cluster.crash_and_restart(KeepUnsynced::None);
@@ -81,14 +91,19 @@ fn settings_of_groups_are_kept() {
         assert_eq!(kept, told("60000", OF_GROUP));
         let isolation = ("share.isolation.level", Some("read_committed"));
         assert_eq!(replace(&connection, GROUP, "g", &[isolation]).await, 0);
-        while setting(&connection, GROUP, "g", isolation.0).await
-            != told("read_committed", OF_GROUP)
-        {}
+        wait_for_setting(
+            &connection,
+            GROUP,
+            "g",
+            isolation.0,
+            told("read_committed", OF_GROUP),
+        )
+        .await;
         let other = setting(&connection, GROUP, "g", key).await.expect("told");
         assert_eq!(other.0, "50000", "it is not named");
         let back = (DELETE, isolation.0, None);
         assert_eq!(alter(&connection, GROUP, "g", back).await, 0);
-        while !listed(&connection, GROUP).await.is_empty() {}
+        wait_for_list(&connection, GROUP, &[]).await;
     });
 }
 
@@ -151,7 +166,7 @@ fn subscriptions_to_clients_metrics_are_kept() {
             let found = alter(&connection, CLIENT_METRICS, subscription, change).await;
             assert_eq!(found, code, "{subscription} {change:?}");
         }
-        while listed(&connection, CLIENT_METRICS).await != [name] {}
+        wait_for_list(&connection, CLIENT_METRICS, &[name]).await;
         assert_eq!(
             describe(&connection, CLIENT_METRICS, "", None).await,
             Err(request)
@@ -168,9 +183,14 @@ fn subscriptions_to_clients_metrics_are_kept() {
             replace(&connection, CLIENT_METRICS, name, &interval).await,
             0
         );
-        while setting(&connection, CLIENT_METRICS, name, "interval.ms").await
-            != told("100", OF_CLIENT_METRICS)
-        {}
+        wait_for_setting(
+            &connection,
+            CLIENT_METRICS,
+            name,
+            "interval.ms",
+            told("100", OF_CLIENT_METRICS),
+        )
+        .await;
         let matched = setting(&connection, CLIENT_METRICS, name, "match").await;
         assert_eq!(matched, told("", BY_DEFAULT), "it is not named");
     });
