@@ -5,8 +5,10 @@ use millstream_coordinator::{
 };
 use millstream_protocol::ErrorCode;
 use millstream_protocol::messages::list_groups_response::ListedGroup;
+use millstream_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use millstream_protocol::messages::{
     DescribeGroupsRequest, GroupId, HeartbeatRequest, ListGroupsRequest, ListGroupsResponse,
+    OffsetFetchRequest,
 };
 
 #[test]
@@ -34,6 +36,22 @@ fn java(id: &str) -> i32 {
     });
     let hash = hash.0 as u32 as i32;
     hash.unsigned_abs() as i32 % 50
+}
+
+#[test]
+fn offsets_are_asked_for_one_group_before_version_8_and_for_several_from_then_on() {
+    let ids = ["a", "b", "c"].map(|id| GroupId(id.into()));
+    let groups = ids.map(|id| OffsetFetchRequestGroup::default().with_group_id(id));
+    let several = OffsetFetchRequest::default().with_groups(groups.to_vec());
+    let one = OffsetFetchRequest::default().with_group_id(GroupId("a".into()));
+    for (version, fetch, partitions) in [(7, one, vec![47]), (8, several, vec![47, 48, 49])] {
+        let request = GroupRequest::OffsetFetch(fetch);
+        let Recipients::Some(fragments) = route(request, version, 50) else {
+            panic!("not for all")
+        };
+        let asked: Vec<i32> = fragments.iter().map(|part| part.partition).collect();
+        assert_eq!(asked, partitions, "version {version}");
+    }
 }
 
 #[test]
