@@ -131,7 +131,7 @@ class Member {
 
   async run(topics, fromBeginning) {
     await this.consumer.connect()
-    await this.consumer.subscribe({ topics, fromBeginning })
+    await settled(() => this.consumer.subscribe({ topics, fromBeginning }))
     await this.consumer.run({
       autoCommit: false,
       eachBatch: async ({ batch }) => {
