@@ -50,3 +50,23 @@ fn an_address_where_nobody_serves_is_an_error() {
     let ran = cluster.run_at(nobody, &["--timeout", "2", "topic", "list"]);
     assert_eq!(ran.exit_code, 4, "{}", ran.failure);
 }
+
+#[test]
+fn a_broker_that_sends_clients_nowhere_is_an_error() {
+    let cluster = Cluster::advertising(Some("10.99.0.1"));
+    let ran = cluster.run(&["--timeout", "2", "--output", "json", "doctor", "--remote"]);
+    assert_eq!(ran.exit_code, 5, "{} {}", ran.text, ran.failure);
+    let findings = ran.text.lines().map(|line| {
+        let finding: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        finding
+    });
+    let wrong: Vec<_> = findings
+        .filter(|finding| finding["level"] == "error")
+        .collect();
+    assert_eq!(wrong.len(), 1, "{}", ran.text);
+    let said = wrong[0].to_string();
+    assert_eq!(wrong[0]["subject"], "listener", "{said}");
+    for words in ["10.99.0.1:9092", "advertised.listeners"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}

@@ -38,6 +38,11 @@ pub struct Ran {
 impl Cluster {
     /// A node with the defaults, started.
     pub fn new() -> Cluster {
+        Cluster::advertising(None)
+    }
+
+    /// A node that sends clients to this host instead of its own.
+    pub fn advertising(host: Option<&str>) -> Cluster {
         let sim = Simulation::new(SimulationOptions::default());
         let (broker, desk) = (sim.add_node("broker"), sim.add_node("desk"));
         let address = broker.address(PORT);
@@ -53,7 +58,7 @@ impl Cluster {
         let listener = BoundListener {
             name: "PLAINTEXT".into(),
             address,
-            advertised_host: address.ip().to_string(),
+            advertised_host: host.map_or_else(|| address.ip().to_string(), str::to_owned),
             advertised_port: PORT,
         };
         let metrics = Some(SocketAddr::new(address.ip(), METRICS_PORT));
