@@ -104,12 +104,13 @@ def recover(broker, release, options):
     found = []
     start(release, broker)
     try:
-        fill(broker, release, int(options.recovery_gb * 1e9)).communicate()
+        if fill(broker, release, int(options.recovery_gb * 1e9)).wait() != 0:
+            raise SystemExit(f"{broker.bootstrap} was not filled with {options.recovery_gb} GB")
         for _ in range(options.rounds):
             filling = fill(broker, release, MORE_MEGABYTES * 10**6)
             time.sleep(1)
             broker.kill()
-            filling.communicate()
+            filling.wait()
             found.append(start(release, broker))
     finally:
         broker.stop()

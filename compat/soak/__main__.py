@@ -29,6 +29,8 @@ GROWTH_MEGABYTES = 8
 GROWTH_PART = 0.05
 # Connections that end meanwhile.
 MORE_FILES = 8
+# After its end is asked for: what is under way is answered, members leave.
+LOAD_STOP_SECONDS = 120
 # Warnings that the load itself brings about, and why.
 EXPLAINED = {
     "a slow request": "the disk of a shared machine stalls now and then",
@@ -100,10 +102,15 @@ def main():
              str(options.rate)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         samples = watch(broker, load, options.minutes * 60)
-        said = load.communicate()[0]
+        try:
+            said = load.communicate(timeout=LOAD_STOP_SECONDS)[0]
+        except subprocess.TimeoutExpired:
+            load.kill()
+            load.wait()
+            said = ""
     finally:
         broker.stop()
-    result = json.loads(said) if said else {"counts": {}, "faults": ["the load ended badly"]}
+    result = json.loads(said) if said else {"counts": {}, "faults": ["the load ended badly, or not at all"]}
     print("did: " + ", ".join(f"{count} {name}" for name, count in result["counts"].items()))
     faults = result["faults"] + judge(samples) + warnings(broker.log)
     for fault in faults:
