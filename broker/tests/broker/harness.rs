@@ -16,12 +16,14 @@ use millstream_client::{Connection, ConnectionConfig};
 use millstream_protocol::compression::Codec;
 use millstream_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use millstream_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use millstream_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use millstream_protocol::messages::list_offsets_response::ListOffsetsPartitionResponse;
 use millstream_protocol::messages::metadata_request::MetadataRequestTopic;
 use millstream_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use millstream_protocol::messages::produce_response::PartitionProduceResponse;
 use millstream_protocol::messages::{
     ApiKey, CreateTopicsRequest, FetchRequest, FetchResponse, FindCoordinatorRequest,
-    MetadataRequest, MetadataResponse, ProduceRequest, TopicName,
+    ListOffsetsRequest, MetadataRequest, MetadataResponse, ProduceRequest, TopicName,
 };
 use millstream_protocol::record_batch::{BatchBuilder, Batches};
 use millstream_protocol::{Request, StrBytes, api};
@@ -350,6 +352,32 @@ pub fn fetch_request(topic: &str, partition: i32, offset: i64) -> FetchRequest {
         .with_session_id(0)
         .with_session_epoch(-1)
         .with_topics(vec![topic])
+}
+
+/// What a time, or one of Kafka's negative ones, leads to in the first partition of topic `t`.
+pub async fn list_offset(connection: &Connection, timestamp: i64) -> ListOffsetsPartitionResponse {
+    list_offset_in(connection, 0, timestamp, -1).await
+}
+
+/// The same in another partition, for a client that knows this leader epoch.
+pub async fn list_offset_in(
+    connection: &Connection,
+    partition: i32,
+    timestamp: i64,
+    leader_epoch: i32,
+) -> ListOffsetsPartitionResponse {
+    let wanted = ListOffsetsPartition::default()
+        .with_partition_index(partition)
+        .with_current_leader_epoch(leader_epoch)
+        .with_timestamp(timestamp);
+    let topic = ListOffsetsTopic::default()
+        .with_name(topic_name("t"))
+        .with_partitions(vec![wanted]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_topics(vec![topic]);
+    let answer = call(connection, 7, &request).await;
+    answer.topics[0].partitions[0].clone()
 }
 
 /// The values of all records in the first partition of an answer, with their offsets.

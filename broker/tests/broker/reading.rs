@@ -3,15 +3,13 @@
 
 use std::time::Duration;
 
-use millstream_client::Connection;
 use millstream_protocol::ErrorCode;
 use millstream_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use millstream_protocol::messages::list_offsets_response::ListOffsetsPartitionResponse;
 use millstream_protocol::messages::{ApiKey, ListOffsetsRequest};
 
 use crate::harness::{
-    Cluster, NOW_MS, batch, builder, call, create_topic, fetch_request, newest, produce,
-    topic_name, values,
+    Cluster, NOW_MS, batch, builder, call, create_topic, fetch_request, list_offset,
+    list_offset_in, newest, produce, topic_name, values,
 };
 
 fn owned(values: &[(i64, &str)]) -> Vec<(i64, String)> {
@@ -264,30 +262,6 @@ fn a_session_names_only_what_changes() {
         let answer = call(&connection, 12, &absent).await;
         assert_eq!(answer.error_code, ErrorCode::FetchSessionIdNotFound.code());
     });
-}
-
-async fn list_offset(connection: &Connection, timestamp: i64) -> ListOffsetsPartitionResponse {
-    list_offset_in(connection, 0, timestamp, -1).await
-}
-
-async fn list_offset_in(
-    connection: &Connection,
-    partition: i32,
-    timestamp: i64,
-    leader_epoch: i32,
-) -> ListOffsetsPartitionResponse {
-    let wanted = ListOffsetsPartition::default()
-        .with_partition_index(partition)
-        .with_current_leader_epoch(leader_epoch)
-        .with_timestamp(timestamp);
-    let topic = ListOffsetsTopic::default()
-        .with_name(topic_name("t"))
-        .with_partitions(vec![wanted]);
-    let request = ListOffsetsRequest::default()
-        .with_replica_id((-1).into())
-        .with_topics(vec![topic]);
-    let answer = call(connection, 7, &request).await;
-    answer.topics[0].partitions[0].clone()
 }
 
 #[test]

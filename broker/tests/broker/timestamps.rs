@@ -5,13 +5,11 @@ use std::time::Duration;
 use millstream_client::Connection;
 use millstream_protocol::ErrorCode;
 use millstream_protocol::compression::{Codec, Decompressor};
-use millstream_protocol::messages::ListOffsetsRequest;
-use millstream_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use millstream_protocol::record_batch::{BatchBuilder, Batches, TimestampType};
 use millstream_reactor::sim::KeepUnsynced;
 
 use crate::harness::{
-    Client, Cluster, NOW_MS, call, create_topic, fetch_request, produce, topic_name, values,
+    Client, Cluster, NOW_MS, call, create_topic, fetch_request, list_offset, produce, values,
 };
 
 const STAMPED: &[(&str, &str)] = &[("message.timestamp.type", "LogAppendTime")];
@@ -27,17 +25,7 @@ fn odd_times(codec: Codec) -> bytes::Bytes {
 
 /// Offset and time of the first record at or after `timestamp`.
 async fn find(connection: &Connection, timestamp: i64) -> (i64, i64) {
-    let wanted = ListOffsetsPartition::default()
-        .with_current_leader_epoch(-1)
-        .with_timestamp(timestamp);
-    let topic = ListOffsetsTopic::default()
-        .with_name(topic_name("t"))
-        .with_partitions(vec![wanted]);
-    let request = ListOffsetsRequest::default()
-        .with_replica_id((-1).into())
-        .with_topics(vec![topic]);
-    let answer = call(connection, 7, &request).await;
-    let found = &answer.topics[0].partitions[0];
+    let found = list_offset(connection, timestamp).await;
     assert_eq!(found.error_code, 0);
     (found.offset, found.timestamp)
 }

@@ -7,29 +7,19 @@ use millstream_client::Connection;
 use millstream_protocol::ErrorCode;
 use millstream_protocol::compression::Codec;
 use millstream_protocol::messages::fetch_response::PartitionData;
-use millstream_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use millstream_protocol::messages::metadata_request::MetadataRequestTopic;
-use millstream_protocol::messages::{DeleteTopicsRequest, ListOffsetsRequest, MetadataRequest};
+use millstream_protocol::messages::{DeleteTopicsRequest, MetadataRequest};
 use millstream_protocol::record_batch::BatchBuilder;
 use millstream_reactor::sim::KeepUnsynced;
 
 use crate::harness::{
-    Cluster, NOW_MS, batch, call, create_topic, fetch_request, produce, records, topic_name, values,
+    Cluster, NOW_MS, batch, call, create_topic, fetch_request, list_offset, produce, records,
+    topic_name, values,
 };
 
 /// The offset after the last record that consumers see.
 async fn latest(connection: &Connection) -> i64 {
-    let wanted = ListOffsetsPartition::default()
-        .with_current_leader_epoch(-1)
-        .with_timestamp(-1);
-    let topic = ListOffsetsTopic::default()
-        .with_name(topic_name("t"))
-        .with_partitions(vec![wanted]);
-    let request = ListOffsetsRequest::default()
-        .with_replica_id((-1).into())
-        .with_topics(vec![topic]);
-    let answer = call(connection, 7, &request).await;
-    let found = &answer.topics[0].partitions[0];
+    let found = list_offset(connection, -1).await;
     assert_eq!(found.error_code, 0);
     found.offset
 }
