@@ -18,6 +18,9 @@ pub enum Failure {
     /// A man page or completion cannot be written.
     #[error(transparent)]
     Reference(#[from] WriteError),
+    /// There is no comparison.
+    #[error(transparent)]
+    Compare(#[from] crate::compare::CompareError),
     /// The broker cannot be reached, or has broken off.
     #[error("{0}")]
     Client(String),

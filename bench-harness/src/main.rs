@@ -3,10 +3,12 @@
 //! What only compares when both are measured alike (throughput by Kafka's own tools, CPU, memory,
 //! start) is put together by `scripts/bench-beside-kafka`.
 
+mod compare;
 mod failure;
 mod fill;
 mod first_answer;
 mod latency;
+mod report;
 mod topic;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -49,6 +51,10 @@ enum Command {
     /// Sends records at a steady rate and measures each until a consumer has it: from the time at
     /// which it was due, so that a broker that stalls cannot hide the records that had to wait.
     Latency(latency::Options),
+    /// Measures brokers in turns on the same loads, and writes a report.
+    Compare(compare::Options),
+    /// Writes the report of a comparison again.
+    Report(report::Options),
     /// Writes the man page and completions of shells, laid out as in /usr/share.
     #[command(hide = true)]
     WriteReference {
@@ -70,8 +76,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    if let Command::WriteReference { share } = &arguments.command {
-        return write_pages(share);
+    match &arguments.command {
+        Command::WriteReference { share } => return write_pages(share),
+        Command::Compare(options) => return Ok(compare::run(options)?),
+        Command::Report(options) => return Ok(report::run(options)?),
+        _ => {}
     }
     let address = resolve(&arguments.bootstrap_server)?;
     probe().map_err(|lack| Failure::System(lack.to_string()))?;
@@ -95,7 +104,9 @@ async fn measure(reactor: &Reactor, address: SocketAddr, command: Command) -> Re
         }
         Command::Fill(options) => fill::fill(reactor, address, options).await,
         Command::Latency(options) => latency::measure(reactor, address, options).await,
-        Command::WriteReference { share } => write_pages(&share),
+        Command::Compare(_) | Command::Report(_) | Command::WriteReference { .. } => {
+            unreachable!("done without a broker")
+        }
     }
 }
 

@@ -1,0 +1,179 @@
+//! What `millstream-bench load --output json` prints: one load on one broker.
+//!
+//! Parts that a workload has no use for are null. Names that are not known here are passed over, so
+//! that a result of a later version can still be read.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::CompareError;
+
+/// One load on one broker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadResult {
+    /// Which workload.
+    pub workload: String,
+    /// All options as used.
+    #[serde(default)]
+    pub options: Value,
+    /// The window that was measured.
+    pub measured: Window,
+    /// What was sent.
+    #[serde(default)]
+    pub produced: Option<Moved>,
+    /// What was received.
+    #[serde(default)]
+    pub consumed: Option<Moved>,
+    /// Connections, where opening them is the load.
+    #[serde(default)]
+    pub connections_opened: Option<f64>,
+    /// From when latency counts: `from due` or `from send`.
+    #[serde(default)]
+    pub latency: Option<String>,
+    /// Microseconds.
+    #[serde(default)]
+    pub latency_us: Option<Latency>,
+    /// What a reader from the beginning got meanwhile.
+    #[serde(default)]
+    pub catch_up: Option<CatchUp>,
+    /// One point a second.
+    #[serde(default)]
+    pub series: Vec<Second>,
+    /// What the load itself cost.
+    pub client: ClientCost,
+    /// What it cost the broker, where its process is known.
+    #[serde(default)]
+    pub broker: Option<BrokerCost>,
+}
+
+/// A stretch of time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// Its length.
+    pub seconds: f64,
+}
+
+/// Records that went one way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Moved {
+    /// How many.
+    pub records: f64,
+    /// Bytes of their keys and values.
+    pub bytes: f64,
+    /// Requests.
+    pub requests: f64,
+    /// Requests that failed.
+    pub errors: f64,
+}
+
+/// Percentiles.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Records.
+    pub count: f64,
+    /// The mean.
+    pub mean: f64,
+    /// Half of them took no longer.
+    pub p50: f64,
+    /// 90 %.
+    pub p90: f64,
+    /// 99 %.
+    pub p99: f64,
+    /// 99.9 %.
+    pub p999: f64,
+    /// 99.99 %.
+    pub p9999: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// What a reader from the beginning got.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CatchUp {
+    /// Records.
+    pub records: f64,
+    /// Bytes.
+    pub bytes: f64,
+    /// In so many seconds.
+    pub seconds: f64,
+}
+
+/// One second of a load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Second {
+    /// Its number, from one.
+    pub second: f64,
+    /// Bytes sent.
+    #[serde(default)]
+    pub produced_bytes: Option<f64>,
+    /// Bytes received.
+    #[serde(default)]
+    pub consumed_bytes: Option<f64>,
+    /// The median.
+    #[serde(default)]
+    pub p50_us: Option<f64>,
+    /// 99 %.
+    #[serde(default)]
+    pub p99_us: Option<f64>,
+    /// The longest.
+    #[serde(default)]
+    pub max_us: Option<f64>,
+}
+
+/// What the load itself cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClientCost {
+    /// Its cores.
+    #[serde(default)]
+    pub cores: Vec<usize>,
+    /// CPU time.
+    pub cpu_seconds: f64,
+    /// The part of its cores that it kept busy.
+    pub busy: f64,
+}
+
+/// What a load cost the broker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BrokerCost {
+    /// CPU time.
+    pub cpu_seconds: f64,
+    /// Cores' worth that it kept busy.
+    pub busy: f64,
+    /// Resident memory at the end.
+    pub resident_bytes: f64,
+    /// Read from the disk.
+    pub read_bytes: f64,
+    /// Written to the disk.
+    pub written_bytes: f64,
+    /// Switches because it waited.
+    pub voluntary_switches: f64,
+    /// Switches because something else was to run.
+    pub involuntary_switches: f64,
+}
+
+impl LoadResult {
+    /// What a load has printed.
+    ///
+    /// # Errors
+    /// It is no result.
+    pub fn parse(text: &str) -> Result<LoadResult, CompareError> {
+        serde_json::from_str(text.trim()).map_err(|cause| {
+            let said: String = text.chars().take(200).collect();
+            CompareError::LoadResult(format!("{cause}, in {said:?}"))
+        })
+    }
+
+    /// Bytes of records in both directions.
+    pub fn moved_bytes(&self) -> f64 {
+        self.directions().map(|moved| moved.bytes).sum()
+    }
+
+    /// Records in both directions.
+    pub fn moved_records(&self) -> f64 {
+        self.directions().map(|moved| moved.records).sum()
+    }
+
+    fn directions(&self) -> impl Iterator<Item = &Moved> {
+        self.produced.iter().chain(&self.consumed)
+    }
+}

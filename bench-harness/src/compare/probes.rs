@@ -1,0 +1,353 @@
+//! What the machine itself gives: the disk's sequential rates by O_DIRECT, and what one core
+//! receives over loopback. And the core that the disk interrupts.
+//!
+//! The disk is written through the reactor's files, as the broker does: blocks of 1 MiB with
+//! several under way. The file is written once before, so that the file system has nothing left to
+//! allocate and the figures are the device's.
+
+use std::fs;
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use millstream_reactor::uring::{ShardOptions, start_shard};
+use millstream_reactor::{File, OpenOptions, Reactor, TailBuffer};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use serde::{Deserialize, Serialize};
+
+use super::error::CompareError;
+use super::machine::bind_thread;
+use super::suite::ProbeSizes;
+
+const BLOCK: usize = 1 << 20;
+const IN_FLIGHT: u64 = 8;
+/// Blocks between two flushes, of the durable rate.
+const FLUSH_EVERY: u64 = 8;
+/// Small writes by which the disk's interrupts are found.
+const SMALL_WRITES: u64 = 500;
+const SMALL: usize = 4096;
+
+/// What the machine gave in one round.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Probed {
+    /// Written, not flushed.
+    pub disk_write_mb_s: Option<f64>,
+    /// Written, with `fdatasync` after every 8 MiB.
+    pub disk_durable_write_mb_s: Option<f64>,
+    /// Read.
+    pub disk_read_mb_s: Option<f64>,
+    /// Received over loopback by one core.
+    pub loopback_mb_s: Option<f64>,
+    /// What that core needed for it.
+    pub loopback_cpu_s_per_gb: Option<f64>,
+}
+
+/// A figure of a probe by its name.
+type ProbeFigure = (&'static str, fn(&Probed) -> Option<f64>);
+
+/// The figures by which expressions know them.
+pub const PROBE_FIGURES: &[ProbeFigure] = &[
+    ("disk_write_mb_s", |probed| probed.disk_write_mb_s),
+    ("disk_durable_write_mb_s", |probed| {
+        probed.disk_durable_write_mb_s
+    }),
+    ("disk_read_mb_s", |probed| probed.disk_read_mb_s),
+    ("loopback_mb_s", |probed| probed.loopback_mb_s),
+    ("loopback_cpu_s_per_gb", |probed| {
+        probed.loopback_cpu_s_per_gb
+    }),
+];
+
+/// What a figure of a probe is, for people, with its unit.
+pub fn probe_title(name: &str) -> (&'static str, &'static str) {
+    match name {
+        "disk_write_mb_s" => ("Disk, sequential O_DIRECT writes", "MB/s"),
+        "disk_durable_write_mb_s" => ("The same, fdatasync after each 8 MiB", "MB/s"),
+        "disk_read_mb_s" => ("Disk, sequential O_DIRECT reads", "MB/s"),
+        "loopback_mb_s" => ("Loopback, received by one core", "MB/s"),
+        _ => ("The receiving core's CPU per GB", "s"),
+    }
+}
+
+/// Asks the disk of `folder`, and loopback.
+///
+/// # Errors
+/// The disk or the network refuses.
+pub fn probe(
+    folder: &Path,
+    sizes: &ProbeSizes,
+    broker_core: usize,
+    load_core: usize,
+) -> Result<Probed, CompareError> {
+    let path = folder.join("disk-probe");
+    let blocks = (sizes.disk_mb * 1_000_000).div_ceil(BLOCK as u64).max(1);
+    let wanted = path.clone();
+    let disk = on_a_shard(broker_core, async move |reactor| {
+        disk_rates(&reactor, &wanted, blocks).await
+    });
+    let removed = fs::remove_file(&path);
+    let [write, durable, read] = disk.map_err(|cause| CompareError::file(&path, cause))?;
+    removed.map_err(|cause| CompareError::file(&path, cause))?;
+    let loopback = loopback(sizes, broker_core, load_core)
+        .map_err(|cause| CompareError::Machine(format!("loopback: {cause}")))?;
+    Ok(Probed {
+        disk_write_mb_s: Some(write),
+        disk_durable_write_mb_s: Some(durable),
+        disk_read_mb_s: Some(read),
+        loopback_mb_s: Some(loopback.mb_s),
+        loopback_cpu_s_per_gb: Some(loopback.cpu_s_per_gb),
+    })
+}
+
+fn on_a_shard<T, F, Main>(core: usize, main: F) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce(Reactor) -> Main + Send + 'static,
+    Main: Future<Output = io::Result<T>> + 'static,
+{
+    let options = ShardOptions {
+        name: "probe".to_owned(),
+        cpu: Some(core),
+        ..ShardOptions::default()
+    };
+    start_shard(options, main)?.join()
+}
+
+/// MB/s: written, written and flushed, read.
+async fn disk_rates(reactor: &Reactor, path: &Path, blocks: u64) -> io::Result<[f64; 3]> {
+    let options = OpenOptions {
+        write: true,
+        create: true,
+        truncate: true,
+        direct: true,
+        ..OpenOptions::default()
+    };
+    let file = reactor.fs().open(path, options).await?;
+    let buffer = filled(BLOCK);
+    let write = |number: u64| {
+        let (file, blocks) = (file.clone(), buffer.blocks(0..BLOCK));
+        async move { file.write_blocks(number * BLOCK as u64, blocks).await }
+    };
+    all(0..blocks, &write).await?;
+    file.sync_data().await?;
+
+    let began = Instant::now();
+    all(0..blocks, &write).await?;
+    let written = rate(blocks, began.elapsed());
+
+    let began = Instant::now();
+    for first in (0..blocks).step_by(FLUSH_EVERY as usize) {
+        all(first..blocks.min(first + FLUSH_EVERY), &write).await?;
+        file.sync_data().await?;
+    }
+    let durable = rate(blocks, began.elapsed());
+
+    let read = |number: u64| {
+        let file: File = file.clone();
+        async move { file.read_at(number * BLOCK as u64, BLOCK).await.map(drop) }
+    };
+    let began = Instant::now();
+    all(0..blocks, &read).await?;
+    Ok([written, durable, rate(blocks, began.elapsed())])
+}
+
+/// Does it for each number, with several under way.
+async fn all<Work>(mut numbers: std::ops::Range<u64>, work: &impl Fn(u64) -> Work) -> io::Result<()>
+where
+    Work: Future<Output = io::Result<()>>,
+{
+    let mut under_way: FuturesUnordered<Work> = numbers
+        .by_ref()
+        .take(IN_FLIGHT as usize)
+        .map(work)
+        .collect();
+    while let Some(done) = under_way.next().await {
+        done?;
+        if let Some(number) = numbers.next() {
+            under_way.push(work(number));
+        }
+    }
+    Ok(())
+}
+
+fn filled(bytes: usize) -> TailBuffer {
+    let mut buffer = TailBuffer::with_capacity(bytes);
+    buffer.append(&vec![0x5a; bytes], |_| ());
+    buffer
+}
+
+fn rate(blocks: u64, elapsed: Duration) -> f64 {
+    (blocks * BLOCK as u64) as f64 / 1e6 / elapsed.as_secs_f64()
+}
+
+struct Loopback {
+    mb_s: f64,
+    cpu_s_per_gb: f64,
+}
+
+/// One core receives what another one sends, by plain system calls on messages of the size asked.
+fn loopback(sizes: &ProbeSizes, receiver: usize, sender: usize) -> io::Result<Loopback> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let seconds = Duration::from_secs_f64(sizes.loopback_seconds);
+    let message = vec![0x5a_u8; sizes.message_bytes.max(1)];
+    let sending = thread::spawn(move || -> io::Result<()> {
+        bind_thread(&[sender]).map_err(io::Error::other)?;
+        let mut stream = TcpStream::connect(address)?;
+        let began = Instant::now();
+        while began.elapsed() < seconds {
+            stream.write_all(&message)?;
+        }
+        Ok(())
+    });
+    let len = sizes.message_bytes.max(1);
+    let receiving = thread::spawn(move || -> io::Result<Loopback> {
+        bind_thread(&[receiver]).map_err(io::Error::other)?;
+        let (mut stream, _) = listener.accept()?;
+        let mut buffer = vec![0; len];
+        let (began, used) = (Instant::now(), thread_cpu_seconds()?);
+        let mut received = 0;
+        loop {
+            match stream.read(&mut buffer)? {
+                0 => break,
+                bytes => received += bytes,
+            }
+        }
+        Ok(Loopback {
+            mb_s: received as f64 / 1e6 / began.elapsed().as_secs_f64(),
+            cpu_s_per_gb: (thread_cpu_seconds()? - used) / (received as f64 / 1e9),
+        })
+    });
+    let received = receiving.join().expect("the receiver does not panic");
+    sending.join().expect("the sender does not panic")?;
+    received
+}
+
+fn thread_cpu_seconds() -> io::Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Ok(micros as f64 / 1e6)
+}
+
+/// The core that gets the interrupts of the disk of `folder`; none where that does not show.
+pub fn interrupted_core(folder: &Path) -> Option<usize> {
+    let path = folder.join("interrupt-probe");
+    let before = interrupts()?;
+    let wanted = path.clone();
+    let options = ShardOptions {
+        name: "probe".to_owned(),
+        ..ShardOptions::default()
+    };
+    let shard = start_shard(options, async move |reactor| {
+        small_writes(&reactor, &wanted).await
+    });
+    let written = shard.ok().map(|shard| shard.join());
+    // What is left behind goes with the folder.
+    let _ = fs::remove_file(&path);
+    written?.ok()?;
+    most_interrupted(&before, &interrupts()?)
+}
+
+async fn small_writes(reactor: &Reactor, path: &Path) -> io::Result<()> {
+    let options = OpenOptions {
+        write: true,
+        create: true,
+        direct: true,
+        ..OpenOptions::default()
+    };
+    let file = reactor.fs().open(path, options).await?;
+    let buffer = filled(SMALL);
+    for number in 0..SMALL_WRITES {
+        file.write_blocks(number * SMALL as u64, buffer.blocks(0..SMALL))
+            .await?;
+    }
+    Ok(())
+}
+
+/// For each interrupt of a device, by name: how often each core had it.
+type Interrupts = Vec<(String, Vec<u64>)>;
+
+fn interrupts() -> Option<Interrupts> {
+    Some(parse_interrupts(
+        &fs::read_to_string("/proc/interrupts").ok()?,
+    ))
+}
+
+fn parse_interrupts(text: &str) -> Interrupts {
+    let mut lines = text.lines();
+    let cores = lines.next().unwrap_or_default().split_whitespace().count();
+    let row = |line: &str| {
+        let mut words = line.split_whitespace();
+        let name = words.next()?.strip_suffix(':')?.to_owned();
+        name.parse::<u32>().ok()?;
+        let counts = words.map_while(|word| word.parse().ok()).take(cores);
+        Some((name, counts.collect()))
+    };
+    lines.filter_map(row).collect()
+}
+
+fn most_interrupted(before: &Interrupts, after: &Interrupts) -> Option<usize> {
+    let mut most = (0, None);
+    for (name, counts) in after {
+        let earlier = before.iter().find(|(other, _)| other == name);
+        for (core, count) in counts.iter().enumerate() {
+            let then = earlier.and_then(|(_, counts)| counts.get(core)).copied();
+            let grown = count.saturating_sub(then.unwrap_or(0));
+            if grown > most.0 {
+                most = (grown, Some(core));
+            }
+        }
+    }
+    most.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_core_with_the_most_new_interrupts_is_found() {
+        let text = |second: u32| {
+            format!(
+                "           CPU0       CPU1\n  1:   900000          2   IO-APIC   1-edge  i8042\n \
+                 36:          5   {second}   PCI-MSIX-0000:00:02.0   1-edge   virtio1-req.0\n\
+                 LOC:    5000000    6000000   Local timer interrupts\n"
+            )
+        };
+        let (before, after) = (parse_interrupts(&text(100)), parse_interrupts(&text(620)));
+        assert_eq!(before[1], ("36".to_owned(), vec![5, 100]));
+        assert_eq!(before.len(), 2);
+        assert_eq!(most_interrupted(&before, &after), Some(1));
+        assert_eq!(most_interrupted(&before, &before), None);
+    }
+
+    #[test]
+    fn loopback_receives_all_that_is_sent() {
+        let sizes = ProbeSizes {
+            disk_mb: 1,
+            loopback_seconds: 0.05,
+            message_bytes: 10_000,
+        };
+        let core = crate::compare::machine::available_cores()[0];
+        let found = loopback(&sizes, core, core).unwrap();
+        assert!(found.mb_s > 1.0 && found.cpu_s_per_gb > 0.0);
+    }
+
+    #[test]
+    fn the_disk_is_written_and_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("probe");
+        let core = crate::compare::machine::available_cores()[0];
+        let wanted = path.clone();
+        let rates = on_a_shard(core, async move |reactor| {
+            disk_rates(&reactor, &wanted, 11).await
+        });
+        assert!(rates.unwrap().iter().all(|rate| *rate > 0.0));
+        assert_eq!(fs::metadata(&path).unwrap().len(), 11 * BLOCK as u64);
+    }
+}

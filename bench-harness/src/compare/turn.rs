@@ -1,0 +1,353 @@
+//! A broker's turn: all of its cases of one round, one after another, on topics of their own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use millstream_client::{Client, ClientConfig};
+use millstream_reactor::uring::{ShardOptions, start_shard};
+
+use super::broker::{Broker, Programs};
+use super::child::{self, Interruption};
+use super::error::CompareError;
+use super::expression::Expression;
+use super::load_result::LoadResult;
+use super::machine::{bind_thread, drop_page_cache, resident_bytes, touch_memory};
+use super::plan::{self, Durations};
+use super::progress::Progress;
+use super::results::{Results, Run};
+use super::suite::{Case, Contender, Sharing, placeholders};
+use super::summary::Summary;
+
+/// How much longer than told a load may take.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How long the files of a topic that was removed may stay.
+const FILES_GONE_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What all turns share.
+pub struct Workshop {
+    /// The programs.
+    pub programs: Programs,
+    /// Where brokers have their folders.
+    pub folder: PathBuf,
+    /// Cores of brokers.
+    pub broker_cores: Vec<usize>,
+    /// Cores of the load.
+    pub load_cores: Vec<usize>,
+    /// Whether somebody has asked for the end.
+    pub interruption: Interruption,
+    /// What is told meanwhile.
+    pub progress: Progress,
+    /// How long things take.
+    pub durations: Durations,
+}
+
+/// One turn.
+pub struct Turn<'a> {
+    /// The broker.
+    pub contender: &'a Contender,
+    /// Its cases.
+    pub cases: &'a [&'a Case],
+    /// From one.
+    pub round: usize,
+    /// Seconds that all later turns take.
+    pub behind: f64,
+}
+
+/// A broker, and what its loads are given.
+struct Stand<'a> {
+    broker: Broker,
+    turn: &'a Turn<'a>,
+    load_cores: Vec<usize>,
+}
+
+impl Workshop {
+    /// Takes a turn and adds its runs. A case that fails is among them with the reason.
+    ///
+    /// # Errors
+    /// The broker does not start, or somebody asks for the end.
+    pub fn take(&mut self, turn: &Turn<'_>, results: &mut Results) -> Result<(), CompareError> {
+        let contender = turn.contender;
+        let folder = self.folder.join(format!("turn-{}", turn.round));
+        make_empty(&folder)?;
+        let after = self.durations.of_turn(contender, turn.cases, 0) + turn.behind;
+        let what = self.title(turn, results, "start and warm-up");
+        self.progress.begin(what, plan::around(contender), after);
+        touch_memory(results.suite.touch_gb);
+        let (broker_cores, load_cores) = self.cores(contender.cores);
+        let broker = Broker::start(
+            contender,
+            &folder,
+            &broker_cores,
+            &self.programs,
+            &self.interruption,
+        )?;
+        let stand = Stand {
+            broker,
+            turn,
+            load_cores,
+        };
+        for load in &contender.warm_up {
+            self.load(&stand, load, "warm-up")?;
+        }
+        self.remove_topic(&stand, "warm-up");
+        for (index, case) in turn.cases.iter().enumerate() {
+            let began = Instant::now();
+            let run = self.measure(&stand, case, index, results)?;
+            let told = told(&run, contender, case);
+            self.progress.say(&told);
+            results.runs.push(run);
+            self.durations
+                .remember(&contender.id, &case.id, began.elapsed());
+        }
+        stand.broker.stop()?;
+        fs::remove_dir_all(&folder).map_err(|cause| CompareError::file(&folder, cause))
+    }
+
+    fn measure(
+        &mut self,
+        stand: &Stand<'_>,
+        case: &Case,
+        index: usize,
+        results: &mut Results,
+    ) -> Result<Run, CompareError> {
+        let turn = stand.turn;
+        let behind = self
+            .durations
+            .of_turn(turn.contender, turn.cases, index + 1)
+            + turn.behind;
+        let what = self.title(turn, results, &format!("{} {}", case.id, case.title));
+        let expected = self.durations.of_case(&turn.contender.id, case);
+        self.progress.begin(what, expected, behind);
+        let mut run = Run {
+            case: case.id.clone(),
+            broker: turn.contender.id.clone(),
+            round: turn.round,
+            command: case.load.clone().unwrap_or_default(),
+            load: None,
+            resident_bytes: None,
+            failure: None,
+        };
+        match self.put_load(stand, case, results, &mut run) {
+            Ok(()) => {}
+            Err(CompareError::Interrupted) => return Err(CompareError::Interrupted),
+            Err(failure) => run.failure = Some(failure.to_string()),
+        }
+        run.resident_bytes = stand.broker.pid.and_then(resident_bytes);
+        self.remove_topic(stand, &topic(&case.id));
+        Ok(run)
+    }
+
+    fn put_load(
+        &mut self,
+        stand: &Stand<'_>,
+        case: &Case,
+        results: &mut Results,
+        run: &mut Run,
+    ) -> Result<(), CompareError> {
+        let topic = topic(&case.id);
+        for load in &case.prepare {
+            let load = work_out(load, results)?;
+            self.load(stand, &load, &topic)?;
+        }
+        if case.drop_page_cache && !drop_page_cache() {
+            let note = "The page cache could not be dropped: cold reads were not all cold.";
+            if !results.notes.iter().any(|told| told == note) {
+                results.notes.push(note.to_owned());
+            }
+        }
+        if let Some(load) = &case.load {
+            run.command = work_out(load, results)?;
+            run.load = Some(self.load(stand, &run.command, &topic)?);
+        }
+        Ok(())
+    }
+
+    /// Runs one load and gives its result.
+    fn load(
+        &mut self,
+        stand: &Stand<'_>,
+        load: &str,
+        topic: &str,
+    ) -> Result<LoadResult, CompareError> {
+        let cores: Vec<String> = stand.load_cores.iter().map(ToString::to_string).collect();
+        let mut command = Command::new(&self.programs.bench);
+        command
+            .args(["-b", &stand.broker.address, "load"])
+            .args(load.split_whitespace())
+            .args(["--topic", topic, "--cores", &cores.join(",")])
+            .args(["--output", "json"]);
+        if let Some(pid) = stand.broker.pid {
+            command.args(["--broker-pid", &pid.to_string()]);
+        }
+        let within = Duration::from_secs_f64(plan::load_seconds(load, None)) + PATIENCE;
+        let progress = &mut self.progress;
+        let mut tick = || progress.tick();
+        let cores = &stand.load_cores;
+        let said = child::run(cores, &mut command, within, &self.interruption, &mut tick)?;
+        LoadResult::parse(&said)
+    }
+
+    /// Makes room for the next load. A topic that stays is no reason to stop.
+    fn remove_topic(&mut self, stand: &Stand<'_>, topic: &str) {
+        if let Err(cause) = delete_topic(&stand.broker.address, topic, &stand.load_cores) {
+            self.progress.say(&format!("topic {topic} stays: {cause}"));
+        }
+        if let Some(data) = &stand.broker.data {
+            wait_until_gone(data, topic);
+        }
+        // What is still to be written would be written during the next load.
+        nix::unistd::sync();
+    }
+
+    fn cores(&self, sharing: Sharing) -> (Vec<usize>, Vec<usize>) {
+        match sharing {
+            Sharing::Apart => (self.broker_cores.clone(), self.load_cores.clone()),
+            Sharing::Shared => {
+                let mut all = [self.broker_cores.as_slice(), &self.load_cores].concat();
+                all.sort_unstable();
+                all.dedup();
+                (all.clone(), all)
+            }
+        }
+    }
+
+    fn title(&self, turn: &Turn<'_>, results: &Results, what: &str) -> String {
+        let (round, rounds) = (turn.round, results.rounds);
+        format!("round {round}/{rounds}, {}: {what}", turn.contender.label)
+    }
+}
+
+/// A load with its expressions worked out, by the first figures that there were.
+fn work_out(load: &str, results: &mut Results) -> Result<String, CompareError> {
+    let mut text = load.to_owned();
+    for expression in placeholders(load) {
+        let value = known(&expression, results)?;
+        text = text.replace(&format!("{{{expression}}}"), &format!("{value:.0}"));
+    }
+    Ok(text)
+}
+
+fn known(expression: &str, results: &mut Results) -> Result<f64, CompareError> {
+    if let Some(value) = results.worked_out.get(expression) {
+        return Ok(*value);
+    }
+    let summary = Summary::of(results);
+    let figure = |reference: &_| Some(summary.spread(reference)?.median);
+    let parsed = Expression::parse(expression).ok();
+    let value = parsed.and_then(|parsed| parsed.value(&figure));
+    let value = value.ok_or_else(|| CompareError::UnknownFigure(expression.to_owned()))?;
+    let known: &mut BTreeMap<String, f64> = &mut results.worked_out;
+    known.insert(expression.to_owned(), value);
+    Ok(value)
+}
+
+fn topic(case: &str) -> String {
+    format!("case-{case}")
+}
+
+fn told(run: &Run, contender: &Contender, case: &Case) -> String {
+    let what = match (&run.failure, &run.load) {
+        (Some(failure), _) => format!("FAILED: {failure}"),
+        (None, Some(load)) => in_a_line(load),
+        (None, None) => {
+            let bytes = run.resident_bytes.unwrap_or(f64::NAN);
+            format!("{:.0} MB resident", bytes / 1e6)
+        }
+    };
+    format!(
+        "round {}, {}, {} {}: {what}",
+        run.round, contender.label, case.id, case.title
+    )
+}
+
+fn in_a_line(load: &LoadResult) -> String {
+    let rate = load.moved_bytes() / 1e6 / load.measured.seconds;
+    let mut text = format!("{rate:.1} MB/s");
+    if let Some(broker) = &load.broker {
+        let cost = broker.cpu_seconds / (load.moved_bytes() / 1e9);
+        text += &format!(", {cost:.2} broker CPU s/GB");
+    }
+    if let Some(latency) = &load.latency_us {
+        let [p50, p99, p999] = [latency.p50, latency.p99, latency.p999].map(|us| us / 1e3);
+        text += &format!(", p50/p99/p99.9 {p50:.2}/{p99:.2}/{p999:.2} ms");
+    }
+    text
+}
+
+fn make_empty(folder: &Path) -> Result<(), CompareError> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(|cause| CompareError::file(folder, cause))?;
+    }
+    fs::create_dir_all(folder).map_err(|cause| CompareError::file(folder, cause))
+}
+
+fn delete_topic(address: &str, topic: &str, cores: &[usize]) -> Result<(), CompareError> {
+    let refused = |cause: String| CompareError::Machine(cause);
+    let (address, topic, cores) = (address.to_owned(), topic.to_owned(), cores.to_vec());
+    let options = ShardOptions {
+        name: "admin".to_owned(),
+        ..ShardOptions::default()
+    };
+    // The shard's thread takes its cores from the one that starts it.
+    let starting = thread::spawn(move || {
+        bind_thread(&cores)?;
+        let shard = start_shard(options, async move |reactor| {
+            let config = ClientConfig::new(&address);
+            let client = Client::connect(&reactor, config).await;
+            let client = client.map_err(|cause| cause.to_string())?;
+            let deleted = client.delete_topic(&topic).await;
+            deleted.map(drop).map_err(|cause| cause.to_string())
+        });
+        shard
+            .map_err(|cause| refused(cause.to_string()))?
+            .join()
+            .map_err(refused)
+    });
+    starting.join().expect("a shard's start does not panic")
+}
+
+/// Waits until the topic's folders are gone, renamed ones too.
+fn wait_until_gone(data: &Path, topic: &str) {
+    let deadline = Instant::now() + FILES_GONE_WITHIN;
+    let start = format!("{topic}-");
+    let is_there = || {
+        let entries = fs::read_dir(data).into_iter().flatten().flatten();
+        let mut names = entries.map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().starts_with(&start))
+    };
+    while is_there() && Instant::now() < deadline {
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::fixture;
+
+    #[test]
+    fn a_rate_that_was_worked_out_stays() {
+        let mut results = fixture::results();
+        let load = "end-to-end --rate {0.5 * kafka.produced_mb_s@1a} --size 10";
+        let worked = work_out(load, &mut results).unwrap();
+        assert_eq!(worked, "end-to-end --rate 150 --size 10");
+        results.runs.clear();
+        assert_eq!(work_out(load, &mut results).unwrap(), worked);
+        let error = work_out("--rate {kafka.mb_s@9}", &mut results).unwrap_err();
+        assert!(error.to_string().contains("kafka.mb_s@9"), "{error}");
+    }
+
+    #[test]
+    fn a_topic_is_gone_when_its_folders_are() {
+        let data = tempfile::tempdir().unwrap();
+        fs::create_dir(data.path().join("case-10-0")).unwrap();
+        // Another case's folders are not waited for.
+        wait_until_gone(data.path(), "case-1");
+        assert!(data.path().join("case-10-0").exists());
+    }
+}
