@@ -4,7 +4,7 @@
 //! appended never changes, so counted slices of it (`Bytes`) may be read on any core while its
 //! owner goes on appending behind them.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use bytes::Bytes;
 /// Alignment of memory, position and length of O_DIRECT transfers, in bytes.
 pub const BLOCK_SIZE: usize = 4096;
 
-/// A zeroed allocation aligned to [`BLOCK_SIZE`].
+/// An allocation aligned to [`BLOCK_SIZE`], with nothing in it yet.
 struct Allocation {
     pointer: NonNull<u8>,
     capacity: usize,
@@ -30,11 +30,26 @@ impl Allocation {
         let capacity = capacity.max(1).next_multiple_of(BLOCK_SIZE);
         let layout = Self::layout(capacity);
         // SAFETY: the layout has a size of at least one block.
-        let pointer = unsafe { alloc_zeroed(layout) };
+        let pointer = unsafe { alloc(layout) };
         let Some(pointer) = NonNull::new(pointer) else {
             handle_alloc_error(layout)
         };
         Allocation { pointer, capacity }
+    }
+
+    /// Zeroes a range of it.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes that range meanwhile.
+    unsafe fn zero(&self, range: Range<usize>) {
+        assert!(range.end <= self.capacity, "{range:?} of {}", self.capacity);
+        // SAFETY: within the allocation, and the caller says that nobody else is at it.
+        unsafe {
+            self.pointer
+                .as_ptr()
+                .add(range.start)
+                .write_bytes(0, range.len())
+        }
     }
 
     fn layout(capacity: usize) -> Layout {
@@ -58,10 +73,33 @@ pub struct AlignedBuffer {
 impl AlignedBuffer {
     /// `len` zeroed bytes; the capacity is rounded up to whole blocks.
     pub fn zeroed(len: usize) -> AlignedBuffer {
+        let mut buffer = AlignedBuffer::unfilled(len);
+        // SAFETY: nobody else has the allocation yet.
+        unsafe { buffer.allocation.zero(0..buffer.capacity()) };
+        buffer.len = len;
+        buffer
+    }
+
+    /// No bytes yet, and memory for `capacity`, rounded up to whole blocks.
+    pub(crate) fn unfilled(capacity: usize) -> AlignedBuffer {
         AlignedBuffer {
-            allocation: Allocation::new(len),
-            len,
+            allocation: Allocation::new(capacity),
+            len: 0,
         }
+    }
+
+    /// Where the memory begins, filled or not.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.allocation.pointer.as_ptr()
+    }
+
+    /// Makes the first `len` bytes visible.
+    ///
+    /// # Safety
+    /// They have been written, by the kernel or otherwise.
+    pub(crate) unsafe fn set_filled(&mut self, len: usize) {
+        assert!(len <= self.capacity(), "{len} > {}", self.capacity());
+        self.len = len;
     }
 
     /// Bytes that can be held, a multiple of [`BLOCK_SIZE`].
@@ -69,14 +107,9 @@ impl AlignedBuffer {
         self.allocation.capacity
     }
 
-    /// Sets the visible length; at most the capacity.
-    pub fn set_len(&mut self, len: usize) {
-        assert!(
-            len <= self.allocation.capacity,
-            "{len} > {}",
-            self.allocation.capacity
-        );
-        self.len = len;
+    /// Keeps the first `len` bytes visible, if there are as many.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
     }
 
     /// Gives the memory away as counted, immutable bytes.
@@ -109,15 +142,17 @@ impl AsRef<[u8]> for AlignedBuffer {
 
 /// An append-only aligned buffer whose filled part is shared by counted slices.
 ///
-/// Invariant: bytes below `len` are never written again while a slice exists; bytes at and above
-/// `len` are seen by nobody but the owner, and by the device when a padded last block is written.
+/// Invariants: bytes below `len` are never written again while a slice exists; bytes at and above
+/// `len` are seen by nobody but the owner, and by the device when a padded last block is written;
+/// from `len` to the end of its block they are zero, and what follows was never written or is left
+/// from an earlier use.
 pub struct TailBuffer {
     allocation: Arc<Allocation>,
     len: usize,
 }
 
 impl TailBuffer {
-    /// An empty buffer of at least `capacity` bytes, zeroed.
+    /// An empty buffer of at least `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> TailBuffer {
         TailBuffer {
             allocation: Arc::new(Allocation::new(capacity)),
@@ -166,7 +201,13 @@ impl TailBuffer {
         };
         target.copy_from_slice(data);
         finish(target);
+        let clean_to = self.len.next_multiple_of(BLOCK_SIZE);
         self.len += data.len();
+        if self.len > clean_to {
+            let rest = self.len..self.len.next_multiple_of(BLOCK_SIZE);
+            // SAFETY: no write of these blocks was started yet, as they were beyond the last one.
+            unsafe { self.allocation.zero(rest) };
+        }
     }
 
     /// The filled bytes.
@@ -210,16 +251,11 @@ impl TailBuffer {
 
     /// Empties the buffer for use again, if no slice or write of it is alive.
     pub fn try_reset(&mut self) -> bool {
-        let used = self.len;
-        match Arc::get_mut(&mut self.allocation) {
-            Some(allocation) => {
-                // SAFETY: `get_mut` proves that there is no other owner; the range is filled.
-                unsafe { std::ptr::write_bytes(allocation.pointer.as_ptr(), 0, used) };
-                self.len = 0;
-                true
-            }
-            None => false,
+        let unshared = Arc::get_mut(&mut self.allocation).is_some();
+        if unshared {
+            self.len = 0;
         }
+        unshared
     }
 }
 
@@ -269,8 +305,8 @@ impl BlockRange {
 
     /// A copy of the blocks as they are now; for the simulated disk, which has one thread.
     pub(crate) fn copy(&self) -> Vec<u8> {
-        // SAFETY: within the allocation and initialised; the simulation is single-threaded, so no
-        // append happens during the copy.
+        // SAFETY: within the allocation and written up to the end of the last block; the simulation
+        // is single-threaded, so no append happens during the copy.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len) }.to_vec()
     }
 }
@@ -294,6 +330,23 @@ mod tests {
         assert!(tail.try_reset());
         assert!(tail.is_empty());
         assert_eq!(&tail.blocks(0..0).copy(), b"");
+    }
+
+    #[test]
+    fn a_last_block_is_padded_with_zeros_whatever_was_there() {
+        let mut tail = TailBuffer::with_capacity(3 * BLOCK_SIZE);
+        tail.append(&[b'x'; 3 * BLOCK_SIZE], |_| ());
+        assert!(tail.try_reset());
+        for len in [1, 2, BLOCK_SIZE - 3, 1, BLOCK_SIZE, 7] {
+            tail.append(&vec![b'y'; len], |_| ());
+            let mut expected = vec![b'y'; tail.len()];
+            expected.resize(tail.len().next_multiple_of(BLOCK_SIZE), 0);
+            assert!(
+                tail.blocks(0..tail.len()).copy() == expected,
+                "{}",
+                tail.len()
+            );
+        }
     }
 
     #[test]

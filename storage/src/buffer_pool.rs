@@ -8,10 +8,15 @@ use millstream_reactor::{BLOCK_SIZE, TailBuffer};
 /// Buffers given back whose slices are still read; beyond this they are left to their readers.
 const MAX_DRAINING: usize = 64;
 
+/// Buffers for one batch that is larger than the usual largest buffer are kept up to so many times
+/// that size, in steps of a part of it: producers that fill their batches ask for the same again.
+const KEPT_TIMES_LARGEST: usize = 4;
+const STEPS_OF_LARGEST: usize = 4;
+
 /// The buffers of one shard.
 pub(crate) struct BufferPool {
     budget: usize,
-    /// Larger buffers are made for one batch and not kept.
+    /// The largest buffer of many batches.
     largest: usize,
     held: usize,
     free: Vec<TailBuffer>,
@@ -38,7 +43,11 @@ impl BufferPool {
     /// An empty buffer, if the budget allows it. One that is larger than the whole budget is
     /// given when no other exists.
     pub(crate) fn take(&mut self, capacity: usize) -> Option<TailBuffer> {
-        let capacity = capacity.max(1).next_multiple_of(BLOCK_SIZE);
+        let step = match capacity > self.largest {
+            true => (self.largest / STEPS_OF_LARGEST).next_multiple_of(BLOCK_SIZE),
+            false => BLOCK_SIZE,
+        };
+        let capacity = capacity.max(1).next_multiple_of(step);
         self.reclaim();
         if let Some(index) = self
             .free
@@ -60,7 +69,7 @@ impl BufferPool {
 
     /// Takes a buffer back.
     pub(crate) fn give_back(&mut self, mut buffer: TailBuffer) {
-        if buffer.capacity() > self.largest {
+        if buffer.capacity() > KEPT_TIMES_LARGEST * self.largest {
             self.held -= buffer.capacity();
         } else if buffer.try_reset() {
             self.keep(buffer);
@@ -121,6 +130,18 @@ mod tests {
         drop(slice);
         let buffer = pool.take(4096).expect("the reader is gone");
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn buffers_for_large_batches_of_about_a_size_are_used_again() {
+        let mut pool = BufferPool::new(1 << 20, 32 << 10);
+        let buffer = pool.take(33 << 10).expect("within the budget");
+        assert_eq!(buffer.capacity(), 40 << 10);
+        pool.give_back(buffer);
+        assert_eq!(pool.held(), 40 << 10);
+        let again = pool.take(39 << 10).expect("within the budget");
+        assert_eq!(again.capacity(), 40 << 10);
+        assert_eq!(pool.held(), 40 << 10);
     }
 
     #[test]

@@ -279,16 +279,19 @@ impl Log {
                 .map_err(|cause| StorageError::io_at("cut", &path, end.position, cause))?;
         }
         self.state.borrow_mut().writer.file = None;
-        self.release_written_chunks();
+        self.release_written_chunks(usize::MAX);
         Ok(())
     }
 
-    /// Gives the buffers of what is written back to the pool; the bytes of them.
-    pub(crate) fn release_written_chunks(&self) -> usize {
+    /// Gives buffers of what is written back to the pool, the oldest first, until they come to
+    /// `wanted` bytes; the bytes of them.
+    pub(crate) fn release_written_chunks(&self, wanted: usize) -> usize {
         let mut freed = 0;
         let mut state = self.state.borrow_mut();
         let written = state.written;
-        while let Some(chunk) = state.tail.pop_written(written) {
+        while freed < wanted
+            && let Some(chunk) = state.tail.pop_written(written)
+        {
             freed += chunk.buffer.capacity();
             self.store.give_back(chunk.buffer);
         }

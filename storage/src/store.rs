@@ -329,7 +329,7 @@ impl ShardStore {
         logs.sort_by_key(|log| log.last_touch.get());
         let mut freed = 0;
         for log in logs {
-            freed += log.release_written_chunks();
+            freed += log.release_written_chunks(bytes - freed);
             if freed >= bytes {
                 return;
             }

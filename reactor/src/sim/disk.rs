@@ -259,7 +259,7 @@ impl Disk {
     pub(super) fn read(&self, inode: Inode, position: u64, len: usize) -> AlignedBuffer {
         let mut buffer = AlignedBuffer::zeroed(len);
         let read = self.content(inode).current().read(position, &mut buffer);
-        buffer.set_len(read);
+        buffer.truncate(read);
         buffer
     }
 

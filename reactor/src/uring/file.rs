@@ -59,11 +59,11 @@ impl File {
 
     pub(crate) async fn read_at(&self, position: u64, len: usize) -> io::Result<AlignedBuffer> {
         self.check_blocks(position, len as u64)?;
-        let mut buffer = AlignedBuffer::zeroed(len);
+        let mut buffer = AlignedBuffer::unfilled(len);
         let mut filled = 0;
         while filled < len {
             let part = (len - filled).min(TRANSFER_MAX);
-            let target = buffer[filled..].as_mut_ptr();
+            let target = buffer.as_mut_ptr().wrapping_add(filled);
             let read = opcode::Read::new(self.fd(), target, part as u32)
                 .offset(position + filled as u64)
                 .build();
@@ -80,7 +80,8 @@ impl File {
                 break;
             }
         }
-        buffer.set_len(filled);
+        // SAFETY: the kernel has written so many bytes.
+        unsafe { buffer.set_filled(filled) };
         Ok(buffer)
     }
 
