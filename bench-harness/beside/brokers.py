@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 
+from .congestion import congestion_control
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KAFKA = ROOT / "scripts" / "peers" / "kafka"
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -190,7 +192,8 @@ def table(rows, rounds):
 def machine():
     """What the figures were measured on."""
     kafka = run([KAFKA, "version"]).strip()
-    return f"Apache Kafka {kafka}, {os.cpu_count()} cores, Linux {os.uname().release}"
+    return (f"Apache Kafka {kafka}, {os.cpu_count()} cores, Linux {os.uname().release}, "
+            f"congestion control {congestion_control()}")
 
 
 def write_page(name, text):

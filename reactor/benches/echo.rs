@@ -6,8 +6,9 @@
 //! bytes under way. The servers take turns within each round, so that what else the machine does
 //! hits all of them; the ratios are medians over the rounds. The load sleeps when it has nothing to
 //! read, as clients do. Its own round trip costs about what the ring's does: where both cores are
-//! busy, no server could be faster. Fails when the ring is below 1.6 times glommio or 0.9 times
-//! epoll.
+//! busy, no server could be faster. Congestion control is CUBIC for the time of the run, if root
+//! runs it: BBR's pacing costs all three the same, and hides what they differ in. Fails when the
+//! ring is below 1.6 times glommio or 0.9 times epoll.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -22,6 +23,8 @@ use millstream_reactor::TaskQueue;
 use millstream_reactor::uring::{ShardOptions, start_shard};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::TcpCongestion;
 use nix::unistd::{Pid, gettid};
 
 const CONNECTIONS: usize = 32;
@@ -33,6 +36,9 @@ const MEASURED: Duration = Duration::from_millis(120);
 /// Least ratios of round trips: ring to glommio, ring to epoll.
 const GLOMMIO_BAR: f64 = 1.6;
 const EPOLL_BAR: f64 = 0.9;
+
+/// What TCP connections are opened with from now on, in this network namespace.
+const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 
 /// Where a server listens and which thread it is.
 type Started = (SocketAddr, Pid);
@@ -64,6 +70,7 @@ fn main() -> ExitCode {
         eprintln!("two cores are needed: one for the server, one for the load");
         return ExitCode::FAILURE;
     };
+    let cubic = Cubic::set();
     let mut contenders = [
         start("ring", move |started| serve_ring(server_cpu, started)),
         start("glommio", move |started| {
@@ -74,11 +81,13 @@ fn main() -> ExitCode {
             serve_epoll(&started).expect("the epoll server runs");
         }),
     ];
+    drop(cubic);
     pin(load_cpu);
     println!(
         "{CONNECTIONS} connections, {MESSAGE_LEN} bytes, server on core {server_cpu}, \
-         load on core {load_cpu}, {rounds} rounds of {} ms",
-        MEASURED.as_millis()
+         load on core {load_cpu}, {rounds} rounds of {} ms, congestion control {}",
+        MEASURED.as_millis(),
+        contenders[0].congestion_control()
     );
     for round in 0..rounds {
         for turn in 0..contenders.len() {
@@ -90,6 +99,36 @@ fn main() -> ExitCode {
         }
     }
     report(&contenders)
+}
+
+impl Contender {
+    fn congestion_control(&self) -> String {
+        let name = getsockopt(&self.connections[0], TcpCongestion).expect("a TCP option");
+        name.to_string_lossy().trim_end_matches('\0').to_owned()
+    }
+}
+
+/// Sets CUBIC for the connections that are opened while this lives, where the process may.
+struct Cubic {
+    before: Option<String>,
+}
+
+impl Cubic {
+    fn set() -> Self {
+        let before = std::fs::read_to_string(CONGESTION_CONTROL).ok();
+        let set = std::fs::write(CONGESTION_CONTROL, "cubic");
+        Self {
+            before: before.filter(|_| set.is_ok()),
+        }
+    }
+}
+
+impl Drop for Cubic {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            std::fs::write(CONGESTION_CONTROL, before).expect("as it was set before");
+        }
+    }
 }
 
 fn report(contenders: &[Contender; 3]) -> ExitCode {
