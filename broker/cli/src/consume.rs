@@ -186,18 +186,16 @@ impl Reading {
         if fresh.is_empty() {
             return Ok(());
         }
-        let ask = async |spec: OffsetSpec| {
-            let asked: Vec<_> = fresh.iter().map(|name| (name.clone(), spec)).collect();
-            self.client.list_offsets(&asked, self.read_committed).await
-        };
+        let read_committed = self.read_committed;
+        let ask = async |spec| self.client.offsets_at(&fresh, spec, read_committed).await;
         let ends = ask(OffsetSpec::Latest).await?;
         let bounds = match until {
             Some(until) => ask(OffsetSpec::Timestamp(until)).await?,
             None => BTreeMap::new(),
         };
         for partition in fresh {
-            let end = ends.get(&partition).copied().flatten().unwrap_or(0);
-            let bound = bounds.get(&partition).copied().flatten().unwrap_or(end);
+            let end = ends.get(&partition).copied().unwrap_or(0);
+            let bound = bounds.get(&partition).copied().unwrap_or(end);
             self.ends.insert(partition, bound.min(end));
         }
         Ok(())

@@ -3,23 +3,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
 
 use crate::startup_process::{Daemon, millstreamd};
 
 const API_VERSIONS: i16 = 18;
 const METADATA: i16 = 3;
 const UNSUPPORTED_VERSION: i16 = 35;
-/// Longer than anything here takes; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-fn connect(daemon: &Daemon) -> TcpStream {
-    let stream = TcpStream::connect(&daemon.address).expect("it listens");
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a socket option");
-    stream
-}
 
 /// A frame with the header that all versions share; the client's id is null.
 fn request(api_key: i16, version: i16, body: &[u8]) -> Vec<u8> {
@@ -51,7 +40,7 @@ fn error_code(body: &[u8]) -> i16 {
 
 /// Sends bytes, and the end where `ends`; the connection must be ended without an answer.
 fn refused(daemon: &Daemon, bytes: &[u8], ends: bool) -> SocketAddr {
-    let mut stream = connect(daemon);
+    let mut stream = daemon.connect();
     stream.write_all(bytes).expect("the server takes it");
     if ends {
         stream.shutdown(Shutdown::Write).expect("connected");
@@ -73,7 +62,7 @@ fn each_is_refused_and_logged_once_with_its_cause() {
     command.args(["--set", "listeners=PLAINTEXT://127.0.0.1:0"]);
     command.args(["--set", "socket.request.max.bytes=1000000"]);
     let daemon = Daemon::start(&mut command);
-    let good = connect(&daemon);
+    let good = daemon.connect();
 
     let cut_short = &request(METADATA, 1, &[0, 0, 0, 1])[..12];
     let oversize = [&2_000_000_i32.to_be_bytes()[..], &[0; 100]].concat();
@@ -136,7 +125,7 @@ fn each_is_refused_and_logged_once_with_its_cause() {
     });
 
     // The one request that clients send in versions that the server may not know.
-    let newer = connect(&daemon);
+    let newer = daemon.connect();
     (&newer)
         .write_all(&request(API_VERSIONS, 99, &[]))
         .expect("it is connected");

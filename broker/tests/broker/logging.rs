@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_broker::log_levels::MODULES;
@@ -19,20 +18,10 @@ use crate::startup_process::{Daemon, millstreamd, run_by};
 
 const BROKER_LOGGER: i8 = 8;
 const VERSION: i16 = 1;
-/// Longer than anything here takes; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-fn connect(daemon: &Daemon) -> TcpStream {
-    let stream = TcpStream::connect(&daemon.address).expect("it listens");
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a socket option");
-    stream
-}
 
 /// Opens a connection and ends it; when this returns, the daemon has logged that or never will.
 fn come_and_go(daemon: &Daemon) -> SocketAddr {
-    let mut stream = connect(daemon);
+    let mut stream = daemon.connect();
     let address = stream.local_addr().expect("connected");
     stream.shutdown(Shutdown::Write).expect("connected");
     let mut rest = Vec::new();
@@ -53,7 +42,7 @@ fn set_level(daemon: &Daemon, logger: &str, level: Option<&str>) {
         .with_configs(vec![config]);
     let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
     let frame = encode_request(1, None, VERSION, &request).expect("a request");
-    let mut stream = connect(daemon);
+    let mut stream = daemon.connect();
     stream.write_all(&frame).expect("connected");
     let mut length = [0; 4];
     stream.read_exact(&mut length).expect("an answer");

@@ -4,12 +4,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use crate::startup_process::{Daemon, millstreamd};
-
-/// In which a message must come.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::startup_process::{Daemon, PATIENCE, millstreamd};
 
 fn folder() -> tempfile::TempDir {
     // On the file system of the build, which is a disk; /tmp may be memory.

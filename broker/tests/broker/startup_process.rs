@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -16,6 +17,9 @@ const STARTING: Duration = Duration::from_secs(5);
 
 /// In which a node must stop when it is told to.
 const STOPPING: Duration = Duration::from_secs(20);
+
+/// How long a test waits for an answer or an end; one that waits so long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The daemon with its data in `dir`.
 pub fn millstreamd(dir: &Path) -> Command {
@@ -92,6 +96,15 @@ impl Daemon {
                 panic!("it is not ready:\n{}", words.join().unwrap_or_default());
             }
         }
+    }
+
+    /// A connection to it, on which no read waits for ever.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).expect("it listens");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a socket option");
+        stream
     }
 
     /// Tells it to stop, and waits until it has; gives its log.

@@ -36,6 +36,25 @@ impl OffsetSpec {
 pub type NamedPartition = (Rc<str>, i32);
 
 impl Client {
+    /// The offset of the same place in each of `partitions`; without those where no record is that
+    /// young.
+    pub async fn offsets_at(
+        &self,
+        partitions: &[NamedPartition],
+        spec: OffsetSpec,
+        read_committed: bool,
+    ) -> Result<BTreeMap<NamedPartition, i64>> {
+        let specs: Vec<_> = partitions
+            .iter()
+            .map(|partition| (partition.clone(), spec))
+            .collect();
+        let offsets = self.list_offsets(&specs, read_committed).await?;
+        Ok(offsets
+            .into_iter()
+            .filter_map(|(partition, offset)| Some((partition, offset?)))
+            .collect())
+    }
+
     /// The offsets of `specs`, in any order of partitions. `None` where no record is that young.
     pub async fn list_offsets(
         &self,

@@ -98,20 +98,13 @@ impl Description {
         };
         let existing: Vec<NamedPartition> =
             self.partitions.keys().filter(has_leader).cloned().collect();
-        let at = |spec: OffsetSpec| -> Vec<(NamedPartition, OffsetSpec)> {
-            existing
-                .iter()
-                .map(|partition| (partition.clone(), spec))
-                .collect()
-        };
-        let starts = client
-            .list_offsets(&at(OffsetSpec::Earliest), false)
-            .await?;
-        let ends = client.list_offsets(&at(OffsetSpec::Latest), false).await?;
+        let ask = async |spec| client.offsets_at(&existing, spec, false).await;
+        let starts = ask(OffsetSpec::Earliest).await?;
+        let ends = ask(OffsetSpec::Latest).await?;
         let mut unread: BTreeMap<NamedPartition, i64> = BTreeMap::new();
         for (partition, reading) in &mut self.partitions {
-            reading.start = starts.get(partition).copied().flatten();
-            reading.end = ends.get(partition).copied().flatten();
+            reading.start = starts.get(partition).copied();
+            reading.end = ends.get(partition).copied();
             match (reading.lag(), reading.committed) {
                 (Some(0), _) => reading.lag_ms = Some(0),
                 (Some(_), Some(committed)) => {

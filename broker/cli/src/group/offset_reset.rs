@@ -91,13 +91,7 @@ async fn plan(
     partitions: &[NamedPartition],
     committed: &BTreeMap<NamedPartition, i64>,
 ) -> Result<BTreeMap<NamedPartition, Move>, Failure> {
-    let ask = async |spec: OffsetSpec| {
-        let asked: Vec<_> = partitions
-            .iter()
-            .map(|partition| (partition.clone(), spec))
-            .collect();
-        client.list_offsets(&asked, false).await
-    };
+    let ask = async |spec| client.offsets_at(partitions, spec, false).await;
     let starts = ask(OffsetSpec::Earliest).await?;
     let ends = ask(OffsetSpec::Latest).await?;
     let now = client.reactor().wall_clock_ms();
@@ -112,9 +106,7 @@ async fn plan(
     };
     let mut moves = BTreeMap::new();
     for partition in partitions {
-        let found = |offsets: &BTreeMap<NamedPartition, Option<i64>>| {
-            offsets.get(partition).copied().flatten()
-        };
+        let found = |offsets: &BTreeMap<NamedPartition, i64>| offsets.get(partition).copied();
         let (start, end) = (found(&starts).unwrap_or(0), found(&ends).unwrap_or(0));
         let current = committed.get(partition).copied();
         let wanted = if target.to_earliest {

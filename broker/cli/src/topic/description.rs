@@ -26,21 +26,14 @@ impl Description {
             .keys()
             .map(|index| (topic.name.clone(), *index))
             .collect();
-        let at = |spec: OffsetSpec| -> Vec<(NamedPartition, OffsetSpec)> {
-            partitions
-                .iter()
-                .map(|partition| (partition.clone(), spec))
-                .collect()
-        };
-        let starts = client
-            .list_offsets(&at(OffsetSpec::Earliest), false)
-            .await?;
-        let ends = client.list_offsets(&at(OffsetSpec::Latest), false).await?;
+        let ask = async |spec| client.offsets_at(&partitions, spec, false).await;
+        let starts = ask(OffsetSpec::Earliest).await?;
+        let ends = ask(OffsetSpec::Latest).await?;
         let offsets = partitions
             .iter()
             .map(|partition| {
-                let start = starts.get(partition).copied().flatten();
-                (partition.1, start, ends.get(partition).copied().flatten())
+                let start = starts.get(partition).copied();
+                (partition.1, start, ends.get(partition).copied())
             })
             .collect();
         let resource = ConfigResource::Topic(name.to_owned());

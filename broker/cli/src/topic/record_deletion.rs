@@ -35,24 +35,23 @@ pub async fn delete_records(
         .into_iter()
         .map(|index| (topic.name.clone(), index))
         .collect();
-    let starts = offsets(client, &partitions, OffsetSpec::Earliest).await?;
-    let ends = offsets(client, &partitions, OffsetSpec::Latest).await?;
+    let ask = async |spec| client.offsets_at(&partitions, spec, false).await;
+    let starts = ask(OffsetSpec::Earliest).await?;
+    let ends = ask(OffsetSpec::Latest).await?;
     let before = match arguments.before {
         DeletionBound::End => ends.clone(),
         DeletionBound::Offset(offset) => partitions
             .iter()
-            .map(|partition| (partition.clone(), Some(offset)))
+            .map(|partition| (partition.clone(), offset))
             .collect(),
         DeletionBound::Time(moment) => {
             let time = moment.resolve(client.reactor().wall_clock_ms());
-            offsets(client, &partitions, OffsetSpec::Timestamp(time)).await?
+            ask(OffsetSpec::Timestamp(time)).await?
         }
     };
     let mut wanted: BTreeMap<NamedPartition, i64> = BTreeMap::new();
     for partition in &partitions {
-        let of = |offsets: &BTreeMap<NamedPartition, Option<i64>>| {
-            offsets.get(partition).copied().flatten()
-        };
+        let of = |offsets: &BTreeMap<NamedPartition, i64>| offsets.get(partition).copied();
         let end = of(&ends).unwrap_or(0);
         // No record is as young as the time: all are older.
         let offset = of(&before).unwrap_or(end);
@@ -72,25 +71,13 @@ pub async fn delete_records(
     report(&arguments, &starts, &kept, output)
 }
 
-async fn offsets(
-    client: &Client,
-    partitions: &[NamedPartition],
-    spec: OffsetSpec,
-) -> Result<BTreeMap<NamedPartition, Option<i64>>, ClientError> {
-    let asked: Vec<_> = partitions
-        .iter()
-        .map(|partition| (partition.clone(), spec))
-        .collect();
-    client.list_offsets(&asked, false).await
-}
-
 fn report(
     arguments: &DeleteRecordsArguments,
-    starts: &BTreeMap<NamedPartition, Option<i64>>,
+    starts: &BTreeMap<NamedPartition, i64>,
     kept: &BTreeMap<NamedPartition, i64>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let start = |partition: &NamedPartition| starts.get(partition).copied().flatten();
+    let start = |partition: &NamedPartition| starts.get(partition).copied();
     output.print(
         || {
             let partitions = kept.iter().map(|(partition, offset)| {
