@@ -27,6 +27,7 @@ def scripts(common):
     # The modules register when they are imported.
     from . import (  # noqa: F401
         bytes_on_the_wire, configs, fetching, groups, listing_offsets, producing, topics,
+        topics_by_id,
     )
     found = []
     for function, each, needs in REGISTRY:

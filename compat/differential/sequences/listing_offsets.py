@@ -30,9 +30,14 @@ def offsets_by_time(talk, version):
     for epoch in (-2, 0, 1, 9):
         _list(talk, version, f"leader epoch {epoch}", (0, -1, epoch))
         _list(talk, version, f"leader epoch {epoch}, by time", (0, first, epoch))
+        for timestamp in (-2, -4, -5, -6):
+            _list(talk, version, f"leader epoch {epoch}, timestamp {timestamp}",
+                  (0, timestamp, epoch))
     _list(talk, version, "a partition twice", (0, -1, -1), (0, -2, -1), (1, -1, -1))
     _list(talk, version, "an unknown one too", (0, -1, -1), (9, -1, -1), (1, -2, -1))
     _list(talk, version, "an unknown topic", (0, -1, -1), topic="no-such-topic")
+    _list(talk, version, "names of offsets in an unknown partition", (7, -5, -1), (8, -6, -1),
+          (9, -7, -1))
     _list(talk, version, "no partition")
 
 

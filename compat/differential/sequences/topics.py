@@ -317,6 +317,8 @@ def sizes_on_disk(talk, version):
     say("no such topic", [{"Topic": "no-such-topic", "Partitions": [0]}])
     say("no partition", [{"Topic": TOPIC, "Partitions": []}])
     say("none", [])
+    say("all", None)
+    say("a topic twice", [{"Topic": TOPIC, "Partitions": [each]} for each in (0, 1)])
 
 
 @sequence(needs=("DescribeProducers",))
