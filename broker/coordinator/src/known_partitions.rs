@@ -1,60 +1,87 @@
 //! Offsets are committed only for partitions that exist. The coordinator does not know which do,
 //! so its caller sorts a request out before and its response after.
 
-use millstream_protocol::ErrorCode;
+use std::collections::BTreeMap;
+
+use millstream_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use millstream_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
-use millstream_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use millstream_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicName};
+use millstream_protocol::{ErrorCode, StrBytes};
+use uuid::Uuid;
 
-/// The partitions of an OffsetCommit that do not exist, each answered with
-/// UNKNOWN_TOPIC_OR_PARTITION.
-#[derive(Debug)]
+/// The partitions of an OffsetCommit that do not exist, each answered with an error of its own.
+#[derive(Debug, Default)]
 pub struct UnknownPartitions {
     topics: Vec<OffsetCommitResponseTopic>,
+    /// Where each topic is among them, by name and id: one of the two may be missing.
+    places: BTreeMap<(StrBytes, Uuid), usize>,
 }
 
 impl UnknownPartitions {
     /// Takes them out of the request. If it has no topics left then, the coordinator need not be
     /// asked: [`merge`](UnknownPartitions::merge) into an empty response.
+    ///
+    /// `partitions` tells how many a topic has, or what to answer if there is no such topic. Its
+    /// partitions beyond that are UNKNOWN_TOPIC_OR_PARTITION.
     pub fn take_from(
         request: &mut OffsetCommitRequest,
-        exists: &dyn Fn(&str, i32) -> bool,
+        partitions: &dyn Fn(&OffsetCommitRequestTopic) -> Result<usize, ErrorCode>,
     ) -> UnknownPartitions {
-        let mut topics = Vec::new();
+        let mut unknown = UnknownPartitions::default();
         for topic in &mut request.topics {
-            let is_unknown = |index: i32| !exists(&topic.name, index);
-            let unknown = topic
-                .partitions
-                .extract_if(.., |p| is_unknown(p.partition_index));
-            let partitions: Vec<_> = unknown
+            let (count, error) = match partitions(topic) {
+                Ok(count) => (count, ErrorCode::UnknownTopicOrPartition),
+                Err(error) => {
+                    unknown.answer(&topic.name.0, topic.topic_id);
+                    (0, error)
+                }
+            };
+            let absent = topic.partitions.extract_if(.., |partition| {
+                usize::try_from(partition.partition_index).map_or(true, |index| index >= count)
+            });
+            let refused: Vec<_> = absent
                 .map(|partition| {
                     OffsetCommitResponsePartition::default()
                         .with_partition_index(partition.partition_index)
-                        .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
+                        .with_error_code(error.code())
                 })
                 .collect();
-            if !partitions.is_empty() {
-                let answer = OffsetCommitResponseTopic::default()
-                    .with_name(topic.name.clone())
-                    .with_topic_id(topic.topic_id)
-                    .with_partitions(partitions);
-                topics.push(answer);
+            if !refused.is_empty() {
+                let answer = unknown.answer(&topic.name.0, topic.topic_id);
+                answer.partitions.extend(refused);
             }
         }
         request.topics.retain(|topic| !topic.partitions.is_empty());
-        UnknownPartitions { topics }
+        unknown
     }
 
-    /// Puts their answers among those of the others.
-    pub fn merge(self, mut response: OffsetCommitResponse) -> OffsetCommitResponse {
-        for unknown in self.topics {
-            let mut answered = response.topics.iter_mut();
-            match answered.find(|topic| topic.name == unknown.name) {
-                Some(topic) => topic.partitions.extend(unknown.partitions),
-                None => response.topics.push(unknown),
-            }
+    /// Puts the answers of the others among these.
+    pub fn merge(mut self, response: OffsetCommitResponse) -> OffsetCommitResponse {
+        if self.topics.is_empty() {
+            return response;
         }
-        response
+        for answered in response.topics {
+            let answer = self.answer(&answered.name.0, answered.topic_id);
+            answer.partitions.extend(answered.partitions);
+        }
+        OffsetCommitResponse::default()
+            .with_throttle_time_ms(response.throttle_time_ms)
+            .with_topics(self.topics)
+    }
+
+    /// The answer for a topic, which may be named more than once.
+    fn answer(&mut self, name: &StrBytes, topic_id: Uuid) -> &mut OffsetCommitResponseTopic {
+        let topics = &mut self.topics;
+        let place = self.places.entry((name.clone(), topic_id));
+        let place = *place.or_insert_with(|| {
+            let answer = OffsetCommitResponseTopic::default()
+                .with_name(TopicName(name.clone()))
+                .with_topic_id(topic_id);
+            topics.push(answer);
+            topics.len() - 1
+        });
+        &mut topics[place]
     }
 }

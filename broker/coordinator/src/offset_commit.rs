@@ -1,9 +1,11 @@
-//! OffsetCommit, versions 2–9: offsets are recorded for a group, by a member of it or by anybody
+//! OffsetCommit, versions 2–10: offsets are recorded for a group, by a member of it or by anybody
 //! while it has none.
 //!
 //! - Versions 2–4 may name how long to keep the offsets; later ones keep them as the broker says.
 //! - Version 6: leader epochs. Version 7: static members.
 //! - Version 9: an unknown group is GROUP_ID_NOT_FOUND instead of ILLEGAL_GENERATION.
+//! - Version 10: topics are named by id (KIP-848). Offsets are kept by name all the same, with the
+//!   id beside; the caller has put the names in.
 //!
 //! Whether a partition exists is not asked here (see [`UnknownPartitions`]), nor are its bounds:
 //! any offset may be committed.

@@ -1,10 +1,12 @@
-//! OffsetFetch, versions 1–9: what a group has committed.
+//! OffsetFetch, versions 1–10: what a group has committed.
 //!
 //! - An offset that was never committed is −1 with empty metadata and no error.
 //! - Version 2: all of the group's partitions (null topics), and errors at the top.
 //! - Version 5: leader epochs. Version 7: `require_stable`, which waits for the commits that are
 //!   on their way. Version 8: several groups, each with its error. Version 9: member id and
 //!   epoch, which classic groups have no use for.
+//! - Version 10: topics are named by id (KIP-848); the caller has put the names in. An offset that
+//!   was committed for another topic of that name is none.
 
 use millstream_protocol::StrBytes;
 use millstream_protocol::messages::offset_fetch_request::{
@@ -15,6 +17,7 @@ use millstream_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use millstream_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
+use uuid::Uuid;
 
 use crate::committed_offsets::OffsetAndMetadata;
 use crate::coordinator::GroupCoordinator;
@@ -24,12 +27,15 @@ use crate::request::{GroupResponse, RequestContext, RequestToken};
 /// What is asked of one topic, in either form of the request.
 struct Wanted {
     topic: StrBytes,
+    /// Nil when it is asked for by name.
+    topic_id: Uuid,
     partitions: Vec<i32>,
 }
 
 /// What is answered for one topic, in either form of the response.
 struct Found<'a> {
     topic: StrBytes,
+    topic_id: Uuid,
     partitions: Vec<(i32, Option<&'a OffsetAndMetadata>)>,
 }
 
@@ -98,6 +104,7 @@ impl GroupCoordinator {
                 .committed_of_group(group)
                 .map(|(topic, partitions)| Found {
                     topic: topic.clone(),
+                    topic_id: Uuid::nil(),
                     partitions: partitions
                         .into_iter()
                         .map(|(i, found)| (i, Some(found)))
@@ -105,12 +112,25 @@ impl GroupCoordinator {
                 });
             return all.collect();
         };
-        let found = wanted.map(|Wanted { topic, partitions }| {
-            let lookup = |index| (index, self.offsets.committed(group, &topic, index));
-            let partitions = partitions.into_iter().map(lookup).collect();
-            Found { topic, partitions }
+        let found = wanted.map(|wanted| {
+            let lookup = |index| {
+                let committed = self.offsets.committed(group, &wanted.topic, index);
+                (index, committed.filter(|found| wanted.may_be(found)))
+            };
+            Found {
+                partitions: wanted.partitions.iter().copied().map(lookup).collect(),
+                topic_id: wanted.topic_id,
+                topic: wanted.topic,
+            }
         });
         found.collect()
+    }
+}
+
+impl Wanted {
+    /// Whether the offset was committed for this very topic, as far as both say which.
+    fn may_be(&self, found: &OffsetAndMetadata) -> bool {
+        self.topic_id.is_nil() || found.topic_id.is_nil() || self.topic_id == found.topic_id
     }
 }
 
@@ -118,6 +138,7 @@ impl From<&OffsetFetchRequestTopic> for Wanted {
     fn from(topic: &OffsetFetchRequestTopic) -> Wanted {
         Wanted {
             topic: topic.name.0.clone(),
+            topic_id: Uuid::nil(),
             partitions: topic.partition_indexes.clone(),
         }
     }
@@ -127,6 +148,7 @@ impl From<&OffsetFetchRequestTopics> for Wanted {
     fn from(topic: &OffsetFetchRequestTopics) -> Wanted {
         Wanted {
             topic: topic.name.0.clone(),
+            topic_id: topic.topic_id,
             partitions: topic.partition_indexes.clone(),
         }
     }
@@ -156,6 +178,7 @@ impl Found<'_> {
         });
         OffsetFetchResponseTopics::default()
             .with_name(TopicName(self.topic))
+            .with_topic_id(self.topic_id)
             .with_partitions(partitions.collect())
     }
 }

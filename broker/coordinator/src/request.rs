@@ -36,10 +36,10 @@ pub struct RequestContext {
 /// A request about groups.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GroupRequest {
-    /// OffsetCommit, versions 2–9. Partitions that do not exist were taken out before, with
+    /// OffsetCommit, versions 2–10. Partitions that do not exist were taken out before, with
     /// [`UnknownPartitions`](crate::UnknownPartitions).
     OffsetCommit(OffsetCommitRequest),
-    /// OffsetFetch, versions 1–9.
+    /// OffsetFetch, versions 1–10. Topics have their names, whatever the version.
     OffsetFetch(OffsetFetchRequest),
     /// JoinGroup, versions 0–9.
     JoinGroup(JoinGroupRequest),

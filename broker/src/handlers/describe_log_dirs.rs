@@ -1,8 +1,9 @@
-//! DescribeLogDirs, versions 1–4: how much this node's partitions take on the disk.
+//! DescribeLogDirs, versions 1–5: how much this node's partitions take on the disk.
 //!
 //! There is one folder of data, and no replica on its way to another one. Version 3 has an error of
 //! its own for requests that are refused, version 4 the size of the file system and what is left of
-//! it (KIP-827). Partitions that this node does not have are left out.
+//! it (KIP-827), version 5 whether new partitions are kept out of it (KIP-1066), which they never
+//! are. Partitions that this node does not have are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, absolute};

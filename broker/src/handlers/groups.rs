@@ -1,11 +1,13 @@
 //! The APIs of groups: each request goes to the coordinators on the partitions of
 //! `__consumer_offsets` that its groups fall on, and what they answer is put together.
 //!
-//! JoinGroup 0–9, SyncGroup 0–5, Heartbeat 0–4, LeaveGroup 0–5, OffsetCommit 2–9, OffsetFetch 1–9,
+//! JoinGroup 0–9, SyncGroup 0–5, Heartbeat 0–4, LeaveGroup 0–5, OffsetCommit 2–10, OffsetFetch 1–10,
 //! DescribeGroups 0–6, ListGroups 0–5, DeleteGroups 0–2, OffsetDelete 0. The rules are the
-//! coordinator's, in `broker/coordinator`; which partitions exist is known here.
+//! coordinator's, in `broker/coordinator`; which partitions exist is known here, and which topic
+//! has which id: from version 10 on, commits and fetches name topics by id alone (KIP-848), and
+//! coordinators know them by name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use futures::future::join_all;
@@ -13,17 +15,23 @@ use millstream_coordinator::{
     Fragment, GroupRequest, GroupResponse, Reassembly, Recipients, RequestContext,
     UnknownPartitions, route,
 };
+use millstream_metadata::Image;
 use millstream_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
+use millstream_protocol::messages::offset_fetch_request::OffsetFetchRequestTopics;
+use millstream_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
+};
 use millstream_protocol::messages::{
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
-    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
-    LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
-    OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
+    GroupId, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupRequest, LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+    OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse, TopicName,
 };
-use millstream_protocol::{ErrorCode, PartitionIndex};
+use millstream_protocol::{ErrorCode, PartitionIndex, TopicId};
+use uuid::Uuid;
 
 use super::{RequestInfo, text};
 use crate::shard::Shard;
@@ -54,7 +62,7 @@ forward!(
     OffsetCommitResponse
 );
 forward!(
-    offset_fetch,
+    fetch_named,
     OffsetFetch,
     OffsetFetchRequest,
     OffsetFetchResponse
@@ -161,16 +169,91 @@ pub(super) async fn offset_commit(
     mut request: OffsetCommitRequest,
 ) -> OffsetCommitResponse {
     let image = shard.image();
-    let asked_any = !request.topics.is_empty();
-    let unknown = UnknownPartitions::take_from(&mut request, &|topic, index| {
-        image
-            .topic_by_name(topic)
-            .is_some_and(|topic| topic.partition(PartitionIndex(index)).is_some())
+    let by_id = info.version >= TOPIC_ID_VERSION;
+    if by_id {
+        for topic in &mut request.topics {
+            topic.name = name_of(&image, topic.topic_id);
+        }
+    }
+    let unknown = UnknownPartitions::take_from(&mut request, &|topic| match image
+        .topic_by_name(&topic.name)
+    {
+        Some(topic) => Ok(topic.partitions.len()),
+        None if by_id => Err(ErrorCode::UnknownTopicId),
+        None => Err(ErrorCode::UnknownTopicOrPartition),
     });
-    if asked_any && request.topics.is_empty() {
+    if request.topics.is_empty() {
         return unknown.merge(OffsetCommitResponse::default());
     }
     unknown.merge(commit_known(shard, info, request).await)
+}
+
+/// Tells what groups have committed. Topics whose ids are unknown are answered here, unless the
+/// group itself is refused.
+pub(super) async fn offset_fetch(
+    shard: &Rc<Shard>,
+    info: RequestInfo,
+    mut request: OffsetFetchRequest,
+) -> OffsetFetchResponse {
+    if info.version < TOPIC_ID_VERSION {
+        return fetch_named(shard, info, request).await;
+    }
+    let image = shard.image();
+    // A group that is named twice is answered twice, in this order.
+    let mut unknown: BTreeMap<GroupId, VecDeque<Vec<OffsetFetchResponseTopics>>> = BTreeMap::new();
+    for group in &mut request.groups {
+        let topics = group.topics.iter_mut().flatten();
+        topics.for_each(|topic| topic.name = name_of(&image, topic.topic_id));
+        let refused = group.topics.as_mut().map_or_else(Vec::new, |topics| {
+            let nameless = topics.extract_if(.., |topic| topic.name.is_empty());
+            nameless.map(unknown_topic).collect()
+        });
+        let of_group = unknown.entry(group.group_id.clone()).or_default();
+        of_group.push_back(refused);
+    }
+    let mut response = fetch_named(shard, info, request).await;
+    for group in &mut response.groups {
+        let refused = unknown
+            .get_mut(&group.group_id)
+            .and_then(VecDeque::pop_front);
+        if group.error_code != 0 {
+            continue;
+        }
+        // Who asks for all topics has named none, and is told those that still are.
+        group.topics.retain_mut(|topic| {
+            if topic.topic_id.is_nil()
+                && let Some(known) = image.topic_by_name(&topic.name)
+            {
+                topic.topic_id = known.id.0;
+            }
+            !topic.topic_id.is_nil()
+        });
+        group.topics.extend(refused.unwrap_or_default());
+    }
+    response
+}
+
+/// The version of OffsetCommit and of OffsetFetch from which on topics have ids and no names.
+const TOPIC_ID_VERSION: i16 = 10;
+
+/// The name of the topic with this id; empty, which no topic's is, if there is none.
+fn name_of(image: &Image, id: Uuid) -> TopicName {
+    let topic = image.topic(TopicId(id));
+    topic.map_or_else(TopicName::default, |topic| TopicName(text(&*topic.name)))
+}
+
+fn unknown_topic(topic: OffsetFetchRequestTopics) -> OffsetFetchResponseTopics {
+    let partitions = topic.partition_indexes.iter().map(|index| {
+        OffsetFetchResponsePartitions::default()
+            .with_partition_index(*index)
+            .with_committed_offset(-1)
+            .with_committed_leader_epoch(-1)
+            .with_metadata(Some(text("")))
+            .with_error_code(ErrorCode::UnknownTopicId.code())
+    });
+    OffsetFetchResponseTopics::default()
+        .with_topic_id(topic.topic_id)
+        .with_partitions(partitions.collect())
 }
 
 async fn ask(shard: &Rc<Shard>, info: &RequestInfo, request: GroupRequest) -> GroupResponse {

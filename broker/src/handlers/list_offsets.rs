@@ -1,8 +1,10 @@
-//! ListOffsets, versions 1–10: the first, the last, or the first record from a time on.
+//! ListOffsets, versions 1–11: the first, the last, or the first record from a time on.
 //!
 //! Timestamps below zero ask for offsets by name: −1 the end, −2 the beginning, −3 (version 7) the
-//! record with the largest timestamp, −4 (version 8) the beginning of what is local, −5 (version 9)
-//! the end of what is tiered, of which there is none yet.
+//! record with the largest timestamp, −4 (version 8) the beginning of what is local, −5 (version 9,
+//! KIP-1005) the end of what is tiered, −6 (version 11, KIP-1023) the beginning of what is to be
+//! tiered. Nothing is tiered yet, so the last two are answered −1, as Kafka answers for a topic
+//! without remote storage.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -17,14 +19,15 @@ use super::RequestInfo;
 use crate::shard::{FoundOffset, Isolation, ListOffsetsPart, OffsetQuery, Shard};
 
 /// What a timestamp asks for, and the version from which it may.
-fn query(timestamp: i64, version: i16) -> Result<Option<OffsetQuery>, ErrorCode> {
+fn query(timestamp: i64, version: i16) -> Result<OffsetQuery, ErrorCode> {
     let (query, since) = match timestamp {
-        -1 => (Some(OffsetQuery::Latest), 1),
-        -2 => (Some(OffsetQuery::Earliest), 1),
-        -3 => (Some(OffsetQuery::MaxTimestamp), 7),
-        -4 => (Some(OffsetQuery::Earliest), 8),
-        -5 => (None, 9),
-        timestamp if timestamp >= 0 => (Some(OffsetQuery::Timestamp(timestamp)), 1),
+        -1 => (OffsetQuery::Latest, 1),
+        -2 => (OffsetQuery::Earliest, 1),
+        -3 => (OffsetQuery::MaxTimestamp, 7),
+        -4 => (OffsetQuery::Earliest, 8),
+        -5 => (OffsetQuery::Tiered, 9),
+        -6 => (OffsetQuery::Tiered, 11),
+        timestamp if timestamp >= 0 => (OffsetQuery::Timestamp(timestamp), 1),
         _ => return Err(ErrorCode::UnsupportedVersion),
     };
     if version >= since {
@@ -68,8 +71,7 @@ pub(super) async fn handle(
                 match (query(partition.timestamp, info.version), known) {
                     (Err(error), _) => Err(error),
                     (_, None) => Err(ErrorCode::UnknownTopicOrPartition),
-                    (Ok(None), _) => Ok(FoundOffset::NONE),
-                    (Ok(Some(query)), Some(topic)) => {
+                    (Ok(query), Some(topic)) => {
                         parts.push(ListOffsetsPart {
                             slot,
                             partition: TopicPartition {

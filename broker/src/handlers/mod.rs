@@ -54,6 +54,7 @@ use millstream_protocol::messages::{
     OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest,
     SyncGroupRequest,
 };
+use millstream_protocol::next_version::Newest;
 use millstream_protocol::{Encodable, ErrorCode, HeaderVersion, Request, StrBytes};
 use tracing::warn;
 
@@ -136,9 +137,13 @@ fn start(
         ApiKey::Fetch => decoded(info, body, async move |info, request: FetchRequest| {
             fetch::handle(&shard, info, request).await
         }),
-        ApiKey::ListOffsets => answered(info, body, async move |info, r: ListOffsetsRequest| {
-            list_offsets::handle(&shard, info, r).await
-        }),
+        ApiKey::ListOffsets => answered(
+            info,
+            body,
+            async move |info, Newest(r): Newest<ListOffsetsRequest>| {
+                Newest(list_offsets::handle(&shard, info, r).await)
+            },
+        ),
         ApiKey::OffsetForLeaderEpoch => answered(
             info,
             body,
@@ -149,12 +154,20 @@ fn start(
         ApiKey::Metadata => answered(info, body, async move |info, r: MetadataRequest| {
             metadata::handle(&shard, info, r).await
         }),
-        ApiKey::OffsetCommit => answered(info, body, async move |info, r: OffsetCommitRequest| {
-            groups::offset_commit(&shard, info, r).await
-        }),
-        ApiKey::OffsetFetch => answered(info, body, async move |info, r: OffsetFetchRequest| {
-            groups::offset_fetch(&shard, info, r).await
-        }),
+        ApiKey::OffsetCommit => answered(
+            info,
+            body,
+            async move |info, Newest(r): Newest<OffsetCommitRequest>| {
+                groups::offset_commit(&shard, info, r).await
+            },
+        ),
+        ApiKey::OffsetFetch => answered(
+            info,
+            body,
+            async move |info, Newest(r): Newest<OffsetFetchRequest>| {
+                groups::offset_fetch(&shard, info, r).await
+            },
+        ),
         ApiKey::FindCoordinator => {
             answered(info, body, async move |info, r: FindCoordinatorRequest| {
                 find_coordinator::handle(&shard, info, r).await
@@ -213,11 +226,13 @@ fn start(
         ApiKey::DeleteRecords => answered(info, body, async move |_, r: DeleteRecordsRequest| {
             delete_records::handle(&shard, r).await
         }),
-        ApiKey::DescribeLogDirs => {
-            answered(info, body, async move |info, r: DescribeLogDirsRequest| {
-                describe_log_dirs::handle(&shard, info, r).await
-            })
-        }
+        ApiKey::DescribeLogDirs => answered(
+            info,
+            body,
+            async move |info, Newest(r): Newest<DescribeLogDirsRequest>| {
+                Newest(describe_log_dirs::handle(&shard, info, r).await)
+            },
+        ),
         ApiKey::CreatePartitions => {
             answered(info, body, async move |_, r: CreatePartitionsRequest| {
                 create_partitions::handle(&shard, r).await

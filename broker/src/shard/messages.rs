@@ -249,6 +249,8 @@ pub enum OffsetQuery {
     Timestamp(i64),
     /// The largest term up to this one, and where it ended.
     EndOfEpoch(LeaderEpoch),
+    /// Where the records that are elsewhere end, or those begin that are to go there. None are.
+    Tiered,
 }
 
 /// A look-up in one partition.

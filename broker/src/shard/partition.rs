@@ -251,6 +251,7 @@ impl Partition {
                     leader_epoch,
                 });
             }
+            OffsetQuery::Tiered => return Ok(FoundOffset::NONE),
             OffsetQuery::MaxTimestamp => self.log.max_timestamp_offset(bound).await,
             OffsetQuery::Timestamp(timestamp) => {
                 self.log.offset_for_timestamp(timestamp, bound).await

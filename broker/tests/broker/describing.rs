@@ -10,6 +10,7 @@ use millstream_protocol::messages::{
     DescribeQuorumRequest, InitProducerIdRequest, ListConfigResourcesRequest,
     describe_producers_request, describe_quorum_request,
 };
+use millstream_protocol::next_version::Newest;
 use millstream_protocol::record_batch::BatchBuilder;
 use millstream_protocol::{ErrorCode, ProducerId};
 use millstream_reactor::sim::{DiskFault, DiskOperation, KeepUnsynced};
@@ -29,8 +30,8 @@ async fn log_dirs(
         };
         topics.iter().map(topic).collect()
     });
-    let request = DescribeLogDirsRequest::default().with_topics(topics);
-    let mut answer = call(connection, version, &request).await;
+    let request = Newest(DescribeLogDirsRequest::default().with_topics(topics));
+    let Newest(mut answer) = call(connection, version, &request).await;
     assert_eq!((answer.error_code, answer.results.len()), (0, 1));
     answer.results.remove(0)
 }
@@ -69,7 +70,7 @@ fn the_folder_of_data_tells_what_each_partition_takes() {
             ("b", 0, size),
         ];
         let all = all.map(|(topic, partition, size)| (topic.to_owned(), partition, size));
-        for version in 1..=4 {
+        for version in 1..=5 {
             let folder = log_dirs(&connection, version, None).await;
             assert_eq!((folder.error_code, folder.log_dir.as_str()), (0, "/data"));
             assert_eq!(sizes(&folder), all, "version {version}");

@@ -25,6 +25,7 @@ use millstream_protocol::messages::{
     ApiKey, CreateTopicsRequest, FetchRequest, FetchResponse, FindCoordinatorRequest,
     ListOffsetsRequest, MetadataRequest, MetadataResponse, ProduceRequest, TopicName,
 };
+use millstream_protocol::next_version::Newest;
 use millstream_protocol::record_batch::{BatchBuilder, Batches};
 use millstream_protocol::{Request, StrBytes, api};
 use millstream_reactor::Reactor;
@@ -366,6 +367,17 @@ pub async fn list_offset_in(
     timestamp: i64,
     leader_epoch: i32,
 ) -> ListOffsetsPartitionResponse {
+    list_offset_as_of(connection, 7, partition, timestamp, leader_epoch).await
+}
+
+/// The same in a version of one's choice.
+pub async fn list_offset_as_of(
+    connection: &Connection,
+    version: i16,
+    partition: i32,
+    timestamp: i64,
+    leader_epoch: i32,
+) -> ListOffsetsPartitionResponse {
     let wanted = ListOffsetsPartition::default()
         .with_partition_index(partition)
         .with_current_leader_epoch(leader_epoch)
@@ -376,7 +388,7 @@ pub async fn list_offset_in(
     let request = ListOffsetsRequest::default()
         .with_replica_id((-1).into())
         .with_topics(vec![topic]);
-    let answer = call(connection, 7, &request).await;
+    let Newest(answer) = call(connection, version, &Newest(request)).await;
     answer.topics[0].partitions[0].clone()
 }
 

@@ -26,5 +26,6 @@ mod startup;
 mod startup_process;
 mod tidy;
 mod timestamps;
+mod topics_by_id;
 mod whole_node;
 mod wrong_in_the_wild;

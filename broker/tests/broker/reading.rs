@@ -9,7 +9,7 @@ use millstream_protocol::messages::{ApiKey, ListOffsetsRequest};
 
 use crate::harness::{
     Cluster, NOW_MS, batch, builder, call, create_topic, fetch_request, list_offset,
-    list_offset_in, newest, produce, topic_name, values,
+    list_offset_as_of, list_offset_in, newest, produce, topic_name, values,
 };
 
 fn owned(values: &[(i64, &str)]) -> Vec<(i64, String)> {
@@ -326,5 +326,37 @@ fn a_partition_asked_for_twice_is_an_invalid_request() {
                 .all(|code| *code == ErrorCode::InvalidRequest.code()),
             "{codes:?}"
         );
+    });
+}
+
+/// Nothing is tiered, so there is neither a last record that is nor a first one that is to be.
+#[test]
+fn offsets_of_tiered_records_are_none_in_the_versions_that_ask_for_them() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        create_topic(&connection, "t", 1, &[]).await;
+        produce(&connection, "t", 0, batch(&["a", "b"])).await;
+        let unsupported = ErrorCode::UnsupportedVersion.code();
+        for (timestamp, since) in [(-5, 9), (-6, 11)] {
+            for version in 7..=11 {
+                let found = list_offset_as_of(&connection, version, 0, timestamp, -1).await;
+                let code = if version < since { unsupported } else { 0 };
+                let expected = (code, -1, -1, -1);
+                let found = (
+                    found.error_code,
+                    found.offset,
+                    found.timestamp,
+                    found.leader_epoch,
+                );
+                assert_eq!(found, expected, "{timestamp} in version {version}");
+            }
+            let fenced = list_offset_as_of(&connection, 11, 0, timestamp, 99).await;
+            assert_eq!(fenced.error_code, ErrorCode::UnknownLeaderEpoch.code());
+        }
+        let found = list_offset_as_of(&connection, 11, 0, -7, -1).await;
+        assert_eq!(found.error_code, unsupported);
+        let latest = list_offset_as_of(&connection, 11, 0, -1, -1).await;
+        assert_eq!((latest.error_code, latest.offset), (0, 2));
     });
 }

@@ -171,7 +171,7 @@ impl Connection {
         let versions = inner.versions.borrow();
         let (broker_min, broker_max) = versions.get(&R::KEY).copied().unwrap_or((0, -1));
         let (client_min, client_max) = match api::find(R::KEY) {
-            Some(api) => (api.min_version, api.max_version),
+            Some(api) => (api.min_version, api.max_version.min(R::VERSIONS.max)),
             None => (0, -1),
         };
         let version = client_max.min(broker_max);

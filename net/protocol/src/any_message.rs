@@ -5,12 +5,13 @@ use bytes::Bytes;
 use crate::api::Api;
 use crate::frame::{FrameError, decode_request, decode_response};
 use crate::messages::{self, ApiKey};
+use crate::next_version::Newest;
 
 macro_rules! by_key {
-    ($key:expr, $decode:ident, $version:expr, $bytes:expr, [$($api:ident $request:ident,)*]) => {
+    ($key:expr, $decode:ident, $version:expr, $bytes:expr, [$($api:ident $request:ty,)*]) => {
         match $key {
             $(ApiKey::$api => {
-                $decode::<messages::$request>($version, $bytes).map(|message| format!("{message:?}"))
+                $decode::<$request>($version, $bytes).map(|message| format!("{message:?}"))
             })*
             key => Err(FrameError::UnknownApi { key: key as i16, version: $version }),
         }
@@ -20,37 +21,37 @@ macro_rules! by_key {
 macro_rules! with_every_api {
     ($key:expr, $decode:ident, $version:expr, $bytes:expr) => {
         by_key!($key, $decode, $version, $bytes, [
-            Produce ProduceRequest,
-            Fetch FetchRequest,
-            ListOffsets ListOffsetsRequest,
-            Metadata MetadataRequest,
-            OffsetCommit OffsetCommitRequest,
-            OffsetFetch OffsetFetchRequest,
-            FindCoordinator FindCoordinatorRequest,
-            JoinGroup JoinGroupRequest,
-            Heartbeat HeartbeatRequest,
-            LeaveGroup LeaveGroupRequest,
-            SyncGroup SyncGroupRequest,
-            DescribeGroups DescribeGroupsRequest,
-            ListGroups ListGroupsRequest,
-            ApiVersions ApiVersionsRequest,
-            CreateTopics CreateTopicsRequest,
-            DeleteTopics DeleteTopicsRequest,
-            DeleteRecords DeleteRecordsRequest,
-            InitProducerId InitProducerIdRequest,
-            OffsetForLeaderEpoch OffsetForLeaderEpochRequest,
-            DescribeConfigs DescribeConfigsRequest,
-            AlterConfigs AlterConfigsRequest,
-            DescribeLogDirs DescribeLogDirsRequest,
-            CreatePartitions CreatePartitionsRequest,
-            DeleteGroups DeleteGroupsRequest,
-            IncrementalAlterConfigs IncrementalAlterConfigsRequest,
-            OffsetDelete OffsetDeleteRequest,
-            DescribeQuorum DescribeQuorumRequest,
-            DescribeCluster DescribeClusterRequest,
-            DescribeProducers DescribeProducersRequest,
-            ListConfigResources ListConfigResourcesRequest,
-            DescribeTopicPartitions DescribeTopicPartitionsRequest,
+            Produce messages::ProduceRequest,
+            Fetch messages::FetchRequest,
+            ListOffsets Newest<messages::ListOffsetsRequest>,
+            Metadata messages::MetadataRequest,
+            OffsetCommit Newest<messages::OffsetCommitRequest>,
+            OffsetFetch Newest<messages::OffsetFetchRequest>,
+            FindCoordinator messages::FindCoordinatorRequest,
+            JoinGroup messages::JoinGroupRequest,
+            Heartbeat messages::HeartbeatRequest,
+            LeaveGroup messages::LeaveGroupRequest,
+            SyncGroup messages::SyncGroupRequest,
+            DescribeGroups messages::DescribeGroupsRequest,
+            ListGroups messages::ListGroupsRequest,
+            ApiVersions messages::ApiVersionsRequest,
+            CreateTopics messages::CreateTopicsRequest,
+            DeleteTopics messages::DeleteTopicsRequest,
+            DeleteRecords messages::DeleteRecordsRequest,
+            InitProducerId messages::InitProducerIdRequest,
+            OffsetForLeaderEpoch messages::OffsetForLeaderEpochRequest,
+            DescribeConfigs messages::DescribeConfigsRequest,
+            AlterConfigs messages::AlterConfigsRequest,
+            DescribeLogDirs Newest<messages::DescribeLogDirsRequest>,
+            CreatePartitions messages::CreatePartitionsRequest,
+            DeleteGroups messages::DeleteGroupsRequest,
+            IncrementalAlterConfigs messages::IncrementalAlterConfigsRequest,
+            OffsetDelete messages::OffsetDeleteRequest,
+            DescribeQuorum messages::DescribeQuorumRequest,
+            DescribeCluster messages::DescribeClusterRequest,
+            DescribeProducers messages::DescribeProducersRequest,
+            ListConfigResources messages::ListConfigResourcesRequest,
+            DescribeTopicPartitions messages::DescribeTopicPartitionsRequest,
         ])
     };
 }

@@ -1,11 +1,12 @@
 //! The APIs that the broker advertises, and the versions of each that are handled.
 //!
-//! A range is what Kafka 4.2 handles as far as the generated messages have it; without the
-//! latter it would end at ListOffsets 11, OffsetCommit 10 and OffsetFetch 10.
+//! A range is what Kafka 4.3 handles. Four messages are written here in a version that the
+//! generated code does not have: see [`next_version`](crate::next_version).
 
 use kafka_protocol::protocol::{Message as _, VersionRange};
 
 use crate::messages::{self, ApiKey};
+use crate::next_version::Newest;
 use crate::schema::{self, Message};
 
 /// One API of the broker.
@@ -69,20 +70,20 @@ pub const APIS: &[Api] = &[
         ApiKey::ListOffsets,
         1,
         11,
-        messages::ListOffsetsRequest::VERSIONS,
+        Newest::<messages::ListOffsetsRequest>::VERSIONS,
     ),
     api(ApiKey::Metadata, 0, 13, messages::MetadataRequest::VERSIONS),
     api(
         ApiKey::OffsetCommit,
         2,
         10,
-        messages::OffsetCommitRequest::VERSIONS,
+        Newest::<messages::OffsetCommitRequest>::VERSIONS,
     ),
     api(
         ApiKey::OffsetFetch,
         1,
         10,
-        messages::OffsetFetchRequest::VERSIONS,
+        Newest::<messages::OffsetFetchRequest>::VERSIONS,
     ),
     api(
         ApiKey::FindCoordinator,
@@ -177,8 +178,8 @@ pub const APIS: &[Api] = &[
     api(
         ApiKey::DescribeLogDirs,
         1,
-        4,
-        messages::DescribeLogDirsRequest::VERSIONS,
+        5,
+        Newest::<messages::DescribeLogDirsRequest>::VERSIONS,
     ),
     api(
         ApiKey::CreatePartitions,

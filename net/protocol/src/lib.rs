@@ -10,6 +10,7 @@ pub mod first_bytes;
 pub mod frame;
 pub mod group_records;
 mod ids;
+pub mod next_version;
 pub mod partitioning;
 pub mod recompression;
 pub mod record_batch;

@@ -1,6 +1,7 @@
 //! OffsetCommit, OffsetFetch, what becomes of offsets, and DeleteGroups and OffsetDelete.
 
 use millstream_coordinator::UnknownPartitions;
+use millstream_protocol::ErrorCode;
 use millstream_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -348,8 +349,11 @@ fn partitions_that_do_not_exist_are_answered_one_by_one() {
     };
     let mut request =
         OffsetCommitRequest::default().with_topics(vec![topic("there", 3), topic("gone", 1)]);
-    let exists = |name: &str, index: i32| name == "there" && index < 2;
-    let unknown = UnknownPartitions::take_from(&mut request, &exists);
+    let partitions = |topic: &OffsetCommitRequestTopic| match topic.name.as_str() {
+        "there" => Ok(2),
+        _ => Err(ErrorCode::UnknownTopicOrPartition),
+    };
+    let unknown = UnknownPartitions::take_from(&mut request, &partitions);
     assert_eq!(request.topics, [topic("there", 2)]);
 
     let answer = |index, code| {
@@ -365,7 +369,7 @@ fn partitions_that_do_not_exist_are_answered_one_by_one() {
     let whole = unknown.merge(answered);
     assert_eq!(
         whole.topics[0].partitions,
-        [answer(0, 0), answer(1, 0), answer(2, 3)]
+        [answer(2, 3), answer(0, 0), answer(1, 0)]
     );
     assert_eq!(whole.topics[1].partitions, [answer(0, 3)]);
 }

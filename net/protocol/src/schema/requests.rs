@@ -131,7 +131,8 @@ pub(super) const OFFSET_COMMIT: Message = Message::new(
         field(
             "topics",
             Type::Array(&Type::Struct(&[
-                field("name", Type::String),
+                field("name", Type::String).until(9),
+                field("topic_id", UUID).since(10),
                 field(
                     "partitions",
                     Type::Array(&Type::Struct(&[
@@ -167,7 +168,8 @@ pub(super) const OFFSET_FETCH: Message = Message::new(
                 field(
                     "topics",
                     Type::Array(&Type::Struct(&[
-                        field("name", Type::String).since(8),
+                        field("name", Type::String).since(8).until(9),
+                        field("topic_id", UUID).since(10),
                         field("partition_indexes", Type::Array(&INT32)).since(8),
                     ])),
                 )

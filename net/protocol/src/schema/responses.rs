@@ -200,7 +200,8 @@ pub(super) const OFFSET_COMMIT: Message = Message::new(
         field(
             "topics",
             Type::Array(&Type::Struct(&[
-                field("name", Type::String),
+                field("name", Type::String).until(9),
+                field("topic_id", UUID).since(10),
                 field(
                     "partitions",
                     Type::Array(&Type::Struct(&[
@@ -243,7 +244,8 @@ pub(super) const OFFSET_FETCH: Message = Message::new(
                 field(
                     "topics",
                     Type::Array(&Type::Struct(&[
-                        field("name", Type::String).since(8),
+                        field("name", Type::String).since(8).until(9),
+                        field("topic_id", UUID).since(10),
                         field(
                             "partitions",
                             Type::Array(&Type::Struct(&[
@@ -649,6 +651,7 @@ pub(super) const DESCRIBE_LOG_DIRS: Message = Message::new(
                 ),
                 field("total_bytes", INT64).since(4),
                 field("usable_bytes", INT64).since(4),
+                field("is_cordoned", BOOL).since(5),
             ])),
         ),
     ],
