@@ -30,6 +30,7 @@ SETTLE_SECONDS = 5
 IDLE_SECONDS = 10
 MORE_MEGABYTES = 300
 FILL_PARTITIONS = 8
+FILL_RECORD_BYTES = 1024
 FILLED = "filled"
 
 API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
@@ -119,8 +120,9 @@ def recover(broker, release, options):
 
 def fill(broker, release, count):
     return subprocess.Popen(
-        [release / "millstream-bench", "-b", broker.bootstrap, "fill", "--topic", FILLED,
-         "--partitions", str(FILL_PARTITIONS), "--bytes", str(count)],
+        [release / "millstream-bench", "-b", broker.bootstrap, "load", "produce",
+         "--topic", FILLED, "--partitions", str(FILL_PARTITIONS),
+         "--size", str(FILL_RECORD_BYTES), "--records", str(count // FILL_RECORD_BYTES)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

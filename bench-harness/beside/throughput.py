@@ -72,9 +72,10 @@ def measure(broker, release, options):
         produce(broker, "warm-up", options.records)
         consume(broker, "warm-up", options.records)
         latency = json.loads(bench(
-            release, broker, "latency", "--seconds", str(options.latency_seconds)))
+            release, broker, "load", "end-to-end", "--seconds", str(options.latency_seconds),
+            "--output", "json"))
         for name in ("p50", "p99", "p999"):
-            figures[name] = latency[f"{name}_us"] / 1e3
+            figures[name] = latency["latency_us"][name] / 1e3
         figures["produce"], figures["produce_cpu"], figures["produce_client"] = produce(
             broker, "measured", options.records)
         figures["consume"], figures["consume_cpu"], figures["consume_client"] = consume(

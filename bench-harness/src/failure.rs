@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use millstream_client::ClientError;
 use millstream_packaging::WriteError;
+use millstream_protocol::ErrorCode;
 use thiserror::Error;
 
 /// Why there is no measurement.
@@ -12,6 +13,9 @@ pub enum Failure {
     /// The broker cannot be found.
     #[error("{0} is no HOST:PORT with an address")]
     Address(String),
+    /// The options do not go together.
+    #[error("{0}")]
+    Usage(String),
     /// This machine cannot run the measurement.
     #[error("{0}")]
     System(String),
@@ -25,12 +29,20 @@ pub enum Failure {
     #[error("{0}")]
     Client(String),
     /// The broker has refused something.
-    #[error("{what}: the broker answers with error {code}")]
+    #[error("{what}: the broker answers with {} (code {})", name(*.code), .code)]
     Refused {
         /// What was asked.
         what: &'static str,
         /// Kafka's code.
         code: i16,
+    },
+    /// What the broker sends is not what it should be.
+    #[error("{what} is malformed: {cause}")]
+    Malformed {
+        /// What it is.
+        what: &'static str,
+        /// What is wrong with it.
+        cause: String,
     },
     /// Nothing came.
     #[error("{what} did not come within {within:?}")]
@@ -40,6 +52,16 @@ pub enum Failure {
         /// How long.
         within: Duration,
     },
+}
+
+impl Failure {
+    /// What is malformed, and why.
+    pub fn malformed(what: &'static str, cause: impl ToString) -> Failure {
+        Failure::Malformed {
+            what,
+            cause: cause.to_string(),
+        }
+    }
 }
 
 impl From<ClientError> for Failure {
@@ -55,5 +77,28 @@ pub fn accepted(what: &'static str, code: i16) -> Result<(), Failure> {
         Ok(())
     } else {
         Err(Failure::Refused { what, code })
+    }
+}
+
+fn name(code: i16) -> String {
+    match ErrorCode::try_from_code(code) {
+        Some(name) => name.to_string(),
+        None => "no error".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_broker_are_named() {
+        assert!(accepted("producing", 0).is_ok());
+        let refused = accepted("producing", 3).unwrap_err().to_string();
+        assert!(
+            refused.contains("code 3") && refused.contains("producing"),
+            "{refused}"
+        );
+        assert!(!refused.contains("no error"), "{refused}");
     }
 }

@@ -5,11 +5,9 @@
 
 mod compare;
 mod failure;
-mod fill;
 mod first_answer;
-mod latency;
+mod load;
 mod report;
-mod topic;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -46,11 +44,10 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
-    /// Fills a topic as fast as one connection does.
-    Fill(fill::Options),
-    /// Sends records at a steady rate and measures each until a consumer has it: from the time at
-    /// which it was due, so that a broker that stalls cannot hide the records that had to wait.
-    Latency(latency::Options),
+    /// Puts a load on the broker and tells what it took: throughput, latency from the time at which
+    /// each record was due (so that a broker that stalls cannot hide those that had to wait), and
+    /// the CPU time of both sides.
+    Load(Box<load::Options>),
     /// Measures brokers in turns on the same loads, and writes a report.
     Compare(compare::Options),
     /// Writes the report of a comparison again.
@@ -76,38 +73,37 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    match &arguments.command {
-        Command::WriteReference { share } => return write_pages(share),
-        Command::Compare(options) => return Ok(compare::run(options)?),
-        Command::Report(options) => return Ok(report::run(options)?),
-        _ => {}
+    let server = arguments.bootstrap_server;
+    match arguments.command {
+        Command::WriteReference { share } => write_pages(&share),
+        Command::Compare(options) => Ok(compare::run(&options)?),
+        Command::Report(options) => Ok(report::run(&options)?),
+        Command::FirstAnswer { seconds } => {
+            let (address, within) = (reachable(&server)?, Duration::from_secs(seconds));
+            on_a_reactor(async move |reactor| first_answer::wait(&reactor, address, within).await)
+        }
+        Command::Load(options) => load::run(&server, reachable(&server)?, *options),
     }
-    let address = resolve(&arguments.bootstrap_server)?;
+}
+
+/// The address of the broker, on a machine that can measure it.
+fn reachable(server: &str) -> Result<SocketAddr, Failure> {
+    let address = resolve(server)?;
     probe().map_err(|lack| Failure::System(lack.to_string()))?;
+    Ok(address)
+}
+
+fn on_a_reactor<T: Send + 'static>(
+    main: impl AsyncFnOnce(Reactor) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
     let options = ShardOptions {
         name: "millstream-bench".to_owned(),
         ..ShardOptions::default()
     };
-    let command = arguments.command;
-    let shard = start_shard(options, async move |reactor| {
-        measure(&reactor, address, command).await
-    });
+    let shard = start_shard(options, async move |reactor| main(reactor).await);
     shard
         .map_err(|cause| Failure::System(cause.to_string()))?
         .join()
-}
-
-async fn measure(reactor: &Reactor, address: SocketAddr, command: Command) -> Result<(), Failure> {
-    match command {
-        Command::FirstAnswer { seconds } => {
-            first_answer::wait(reactor, address, Duration::from_secs(seconds)).await
-        }
-        Command::Fill(options) => fill::fill(reactor, address, options).await,
-        Command::Latency(options) => latency::measure(reactor, address, options).await,
-        Command::Compare(_) | Command::Report(_) | Command::WriteReference { .. } => {
-            unreachable!("done without a broker")
-        }
-    }
 }
 
 fn write_pages(share: &Path) -> Result<(), Failure> {
