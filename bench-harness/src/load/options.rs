@@ -152,10 +152,10 @@ pub struct Options {
     /// as fast as the broker answers.
     #[arg(long, value_name = "RECORDS")]
     pub rate: Option<f64>,
-    /// Seconds that are measured.
+    /// Seconds that are measured: 20.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: Option<u64>,
-    /// Seconds before that, which are not.
+    /// Seconds before that, which are not: 5, and none where what is there is consumed once.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub warm_up: Option<u64>,
     /// Ends after so many records, instead of by time and without a warm-up.

@@ -119,6 +119,9 @@ impl Plan {
         };
         let linger_ms = options.linger_ms.unwrap_or(preset.linger_ms);
         let by_default = options.records.is_none();
+        // What is there may be read before a warm-up is over.
+        let ends_by_itself =
+            options.workload == Workload::Consume && options.from != StartAt::End && !options.again;
         let plan = Plan {
             partitions,
             producers: match options.workload {
@@ -146,10 +149,9 @@ impl Plan {
             linger: Duration::from_millis(u64::from(linger_ms)),
             rate: (rate > 0.0).then_some(rate),
             seconds: by_default.then_some(options.seconds.unwrap_or(20)),
-            warm_up: if by_default {
-                options.warm_up.unwrap_or(5)
-            } else {
-                0
+            warm_up: match by_default && !ends_by_itself {
+                true => options.warm_up.unwrap_or(5),
+                false => options.warm_up.unwrap_or(0),
             },
             options,
         };
@@ -300,6 +302,8 @@ mod tests {
         let many = plan("many-partitions --seconds 3").unwrap();
         assert_eq!((many.partitions, many.request_batches), (1000, 64));
         assert_eq!((many.seconds, many.warm_up), (Some(3), 5));
+        assert_eq!(plan("consume").unwrap().warm_up, 0);
+        assert_eq!(plan("consume --again").unwrap().warm_up, 5);
         let bound = plan("consume --records 10 --from -100").unwrap();
         assert_eq!(
             (bound.seconds, bound.warm_up, bound.producers),

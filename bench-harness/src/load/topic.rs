@@ -163,7 +163,11 @@ async fn leaders(
 ) -> Result<Vec<Place>, Failure> {
     for _ in 0..LEADER_TRIES {
         let answer = metadata(connection, topic).await?;
-        if code_of(&answer) == 0
+        let code = code_of(&answer);
+        if ErrorCode::try_from_code(code).is_some_and(|error| !error.is_retriable()) {
+            accepted("asking for metadata", code)?;
+        }
+        if code == 0
             && let Some(places) = places(&answer).await?
         {
             return Ok(places);

@@ -1,0 +1,4 @@
+//! `millstream-bench` against a real node, at a small scale: what it counts, not how fast.
+
+mod load;
+mod node;
