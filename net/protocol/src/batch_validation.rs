@@ -312,6 +312,7 @@ impl<'a> RecordsWalk<'a> {
         }
     }
 
+    #[inline]
     fn visit(&mut self, record: &Record<'_>) -> Result<(), InvalidBatch> {
         let index = self.next_offset_delta;
         if record.offset_delta != index {

@@ -115,13 +115,25 @@ impl<'a> Cursor<'a> {
     /// Reads an unsigned variable-length integer of at most five bytes.
     #[inline]
     pub fn unsigned_varint(&mut self) -> Result<u32, CursorError> {
-        let start = self.position;
-        let first = self.u8()?;
-        if first < 0x80 {
-            return Ok(u32::from(first));
+        // Nearly all have one byte or two.
+        match self.bytes.get(self.position..) {
+            Some(&[first, ..]) if first < 0x80 => {
+                self.position += 1;
+                Ok(u32::from(first))
+            }
+            Some(&[first, second, ..]) if second < 0x80 => {
+                self.position += 2;
+                Ok(u32::from(first & 0x7f) | u32::from(second) << 7)
+            }
+            _ => self.long_unsigned_varint(),
         }
-        let mut value = u32::from(first & 0x7f);
-        for shift in [7, 14, 21, 28] {
+    }
+
+    #[cold]
+    fn long_unsigned_varint(&mut self) -> Result<u32, CursorError> {
+        let start = self.position;
+        let mut value = 0;
+        for shift in [0, 7, 14, 21, 28] {
             let byte = self.u8()?;
             value |= u32::from(byte & 0x7f) << shift;
             if byte < 0x80 {
@@ -141,13 +153,29 @@ impl<'a> Cursor<'a> {
     /// Reads a zigzag variable-length integer of at most ten bytes.
     #[inline]
     pub fn varlong(&mut self) -> Result<i64, CursorError> {
+        let zigzag = match self.bytes.get(self.position..) {
+            Some(&[first, ..]) if first < 0x80 => {
+                self.position += 1;
+                u64::from(first)
+            }
+            Some(&[first, second, ..]) if second < 0x80 => {
+                self.position += 2;
+                u64::from(first & 0x7f) | u64::from(second) << 7
+            }
+            _ => self.long_unsigned_varlong()?,
+        };
+        Ok((zigzag >> 1).cast_signed() ^ -((zigzag & 1).cast_signed()))
+    }
+
+    #[cold]
+    fn long_unsigned_varlong(&mut self) -> Result<u64, CursorError> {
         let start = self.position;
-        let mut value = 0u64;
+        let mut value = 0;
         for shift in (0..70).step_by(7) {
             let byte = self.u8()?;
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                return Ok((value >> 1).cast_signed() ^ -((value & 1).cast_signed()));
+                return Ok(value);
             }
         }
         Err(CursorError::OverlongVarint { position: start })

@@ -147,6 +147,7 @@ impl<'a> RecordsIter<'a> {
         }
     }
 
+    #[inline]
     fn read(&mut self) -> Result<Record<'a>, RecordsError> {
         let index = self.index;
         let malformed = |source| RecordsError::Malformed { index, source };
@@ -182,7 +183,21 @@ impl<'a> RecordsIter<'a> {
         })
     }
 
+    #[inline]
     fn read_headers(&mut self) -> Result<Headers<'a>, RecordsError> {
+        match self.cursor.rest() {
+            [0, rest @ ..] => {
+                self.cursor.take(1).expect("there is one");
+                Ok(Headers {
+                    count: 0,
+                    bytes: &rest[..0],
+                })
+            }
+            _ => self.read_some_headers(),
+        }
+    }
+
+    fn read_some_headers(&mut self) -> Result<Headers<'a>, RecordsError> {
         let index = self.index;
         let malformed = |source| RecordsError::Malformed { index, source };
         let count = self.cursor.varint().map_err(malformed)?;
@@ -213,6 +228,7 @@ impl<'a> RecordsIter<'a> {
 impl<'a> Iterator for RecordsIter<'a> {
     type Item = Result<Record<'a>, RecordsError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.count < 0 {
             let count = std::mem::take(&mut self.count);
