@@ -8,7 +8,7 @@ import dataclasses
 import time
 import traceback
 
-from .agent import Member
+from .agent import AgentError, Member
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 NOT_SERVED = "not served"
@@ -94,8 +94,19 @@ class Ground:
     def topic(self, partitions=1, configs=None):
         name = self.unused()
         self.admin.create_topic(name, partitions, configs)
-        eventually(lambda: self.admin.topics().get(name) == partitions, 10, f"{name} is listed")
+        eventually(lambda: self._serves(name, partitions), 10, f"{name} is served")
         return name
+
+    def _serves(self, topic, partitions):
+        """A Kafka lists a topic a moment before its leaders take requests, and not every client
+        asks again."""
+        if self.admin.topics().get(topic) != partitions:
+            return False
+        try:
+            self.admin.offsets(topic, partitions)
+        except AgentError:
+            return False
+        return True
 
     def end(self):
         """Ends what one scenario has opened."""
