@@ -226,6 +226,27 @@ fn offsets_of_an_empty_group_expire_by_the_time_it_became_empty() {
 }
 
 #[test]
+fn a_coordinator_that_loads_an_empty_group_knows_since_when_it_is_empty() {
+    Stage::with_stable_pair().play(
+        "
+        commit-offset A offset=1
+            append offset g t=1
+            A: ok
+        leave A members=A#1,B#1
+            append group g gen=2 []
+            A: ok A#1=ok B#1=ok
+        after 6d
+        commit-offset admin offset=2
+            append offset g t=2
+            admin: ok
+        reload
+        after 1d
+            append no-offset g t; no-group g
+        ",
+    );
+}
+
+#[test]
 fn offsets_of_a_stable_group_expire_for_topics_it_is_not_subscribed_to() {
     Stage::default().play(
         "
