@@ -15,8 +15,10 @@ import time
 from driver import toolchain
 from driver.broker import Millstream
 
-# Everything that happens now and then happens often here.
+# Everything that happens now and then happens often here. A producer that still knows a deleted topic
+# asks for it and would have it made again: every topic that ever was would stay.
 SETTINGS = {
+    "auto.create.topics.enable": "false",
     "log.retention.check.interval.ms": "2000",
     "log.cleaner.backoff.ms": "2000",
     "group.initial.rebalance.delay.ms": "0",
