@@ -38,9 +38,9 @@ pub use self::load_result::Second;
 pub use self::probes::{PROBE_FIGURES, probe_title};
 pub use self::progress::duration;
 pub use self::results::Results;
-pub use self::suite::{Case, Contender, Row, Sharing};
+pub use self::suite::{Case, Contender, Limit, Row, Sharing};
 pub use self::summary::{Spread, Summary};
-pub use self::verdict::{Outcome, Verdict, short, verdicts};
+pub use self::verdict::{Outcome, Verdict, short, trimmed, verdicts};
 
 use self::broker::Programs;
 use self::child::Interruption;

@@ -43,8 +43,8 @@ impl Verdict {
     /// What is asked, in words.
     pub fn asked(&self) -> String {
         match (self.bar.at_least, self.bar.at_most) {
-            (Some(least), _) => format!("≥ {}", short(least)),
-            (None, Some(most)) => format!("≤ {}", short(most)),
+            (Some(least), _) => format!("≥ {}", asked(least)),
+            (None, Some(most)) => format!("≤ {}", asked(most)),
             (None, None) => String::new(),
         }
     }
@@ -103,6 +103,25 @@ fn excuses(bar: &Bar, limits: &[Limit]) -> Vec<Limit> {
     limits.iter().filter(excused).copied().collect()
 }
 
+/// A bar as people say it: 0.125 is an eighth.
+fn asked(value: f64) -> String {
+    let parts = (1.0 / value).round();
+    if value < 1.0 && (1.0 / value - parts).abs() < 0.01 {
+        format!("1/{parts}")
+    } else {
+        trimmed(value)
+    }
+}
+
+/// A number without zeros behind its point.
+pub fn trimmed(value: f64) -> String {
+    let text = short(value);
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
 /// A number with no more digits than say something.
 pub fn short(value: f64) -> String {
     let digits = match value.abs() {
@@ -111,12 +130,7 @@ pub fn short(value: f64) -> String {
         size if size >= 0.1 => 2,
         _ => 3,
     };
-    let text = format!("{value:.digits$}");
-    let text = match text.split_once('.') {
-        Some(_) => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        None => text,
-    };
-    with_thousands(&text)
+    with_thousands(&format!("{value:.digits$}"))
 }
 
 fn with_thousands(text: &str) -> String {
@@ -180,9 +194,9 @@ mod tests {
         let cases = [
             (0.0, "0"),
             (0.0123, "0.012"),
-            (0.4, "0.4"),
+            (0.4, "0.40"),
             (2.666, "2.67"),
-            (25.04, "25"),
+            (25.04, "25.0"),
             (1234.5, "1,234"),
             (1_234_567.0, "1,234,567"),
             (-1000.0, "-1,000"),
@@ -191,5 +205,14 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(short(value), text);
         }
+        assert_eq!(
+            (trimmed(7.0), trimmed(0.5)),
+            ("7".to_owned(), "0.5".to_owned())
+        );
+        let bars = [6.0, 1.2, 1.0, 0.25, 0.125, 0.3333, 0.1667, 0.6, 0.7].map(asked);
+        assert_eq!(
+            bars,
+            ["6", "1.2", "1", "1/4", "1/8", "1/3", "1/6", "0.6", "0.7"]
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! An earlier comparison beside this one, on the page.
 
-use super::chart::with_spread;
 use super::date::utc;
 use super::html::Html;
+use super::row::write_spread;
 use crate::compare::{Change, Comparison, Results, compare_with_baseline};
 
 /// What has changed beyond the noise, and all the rest folded away.
@@ -35,25 +35,34 @@ fn write_table(html: &mut Html, found: &[&Comparison]) {
     html.open("div", "class=\"scroll\"");
     html.open("table", "");
     html.open("tr", "");
-    for title in ["Figure", "Case", "Broker", "Then", "Now", "Change", ""] {
+    for title in ["", "Then", "Now", ""] {
         html.element("th", "", title);
     }
     html.close();
     for comparison in found {
         html.open("tr", "");
-        html.element("td", "", comparison.title);
-        html.element("td", "", &comparison.case);
-        html.element("td", "", &comparison.broker);
-        html.element("td", "", &with_spread(&comparison.then, comparison.unit));
-        html.element("td", "", &with_spread(&comparison.now, comparison.unit));
-        html.element("td", "", &format!("{:+.1} %", comparison.percent()));
+        html.open("td", "");
+        html.text(comparison.title);
+        let unit = if comparison.unit.is_empty() { "" } else { ", " };
+        html.text(&format!("{unit}{}", comparison.unit));
+        let place = format!("{} {}", comparison.case, comparison.broker);
+        html.element("small", "", &place);
+        html.close();
+        for spread in [&comparison.then, &comparison.now] {
+            html.open("td", "");
+            write_spread(html, spread);
+            html.close();
+        }
+        html.open("td", "");
+        html.text(&format!("{:+.1} %", comparison.percent()));
         let class = match comparison.change {
             Change::Better => "met",
             Change::Worse => "missed",
             Change::Other | Change::Noise | Change::TooFewRounds => "open",
         };
-        let attributes = format!("class=\"text chip {class}\"");
-        html.element("td", &attributes, word(comparison.change));
+        let attributes = format!("class=\"chip {class}\"");
+        html.element("small", &attributes, word(comparison.change));
+        html.close();
         html.close();
     }
     html.close();

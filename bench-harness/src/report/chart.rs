@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::html::escape;
-use crate::compare::{Spread, short};
+use crate::compare::{Spread, short, trimmed};
 
 /// The width of a chart.
 const WIDTH: f64 = 360.0;
@@ -98,7 +98,7 @@ pub fn lines(title: &str, lines: &[Line], across: Across<'_>, scale: Scale) -> O
             WIDTH - RIGHT,
             LEFT - 6.0,
             y + 4.0,
-            short(*mark),
+            trimmed(*mark),
         );
     }
     write_across(&mut svg, &plot, across);
@@ -366,7 +366,7 @@ mod tests {
             rounds: 3,
         };
         let svg = bars("CPU", "s", &[(0, "ours", &spread)]).unwrap();
-        assert!(html::check(&svg).contains("0.5 s (0.4–0.8)"));
+        assert!(html::check(&svg).contains("0.50 s (0.40–0.80)"));
         assert_eq!(bars("CPU", "s", &[]), None);
     }
 }

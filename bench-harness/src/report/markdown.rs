@@ -31,7 +31,7 @@ fn write_conditions(text: &mut String, results: &Results) {
         results.rounds_done(),
         machine.processor,
         machine.cores,
-        short(machine.memory_gb.round()),
+        machine.memory_gb.round(),
         machine.kernel,
         numbers(&machine.broker_cores),
         numbers(&machine.load_cores),
@@ -175,7 +175,7 @@ mod tests {
                 heads = cells;
             }
         }
-        let ours = "| Millstream, fsync | 800 (760–840) | 0.5 (0.48–0.53) |";
+        let ours = "| Millstream, fsync | 800 (760–840) | 0.50 (0.48–0.53) |";
         assert!(text.contains(ours), "{text}");
         assert!(text.contains("limited by the load"), "{text}");
         assert!(text.contains("- 1a: `produce --size 1024`"), "{text}");

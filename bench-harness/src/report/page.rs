@@ -71,7 +71,7 @@ fn write_beginning(html: &mut Html, results: &Results, verdicts: &[Verdict]) {
         "{}, {} cores, {} GB, Linux {}.",
         machine.processor,
         machine.cores,
-        short(machine.memory_gb.round()),
+        machine.memory_gb.round(),
         machine.kernel,
     );
     html.element("p", "class=\"soft\"", &place);
@@ -119,6 +119,7 @@ fn write_overview(html: &mut Html, results: &Results, verdicts: &[Verdict]) {
         html.open("li", "");
         html.element("span", "class=\"number\"", &row.number.to_string());
         html.element("a", &format!("href=\"#row-{}\"", row.number), &row.title);
+        html.open("span", "class=\"chips\"");
         for outcome in [
             Outcome::Met,
             Outcome::Missed,
@@ -132,6 +133,7 @@ fn write_overview(html: &mut Html, results: &Results, verdicts: &[Verdict]) {
                 html.element("span", &format!("class=\"chip {}\"", class(outcome)), &text);
             }
         }
+        html.close();
         html.close();
     }
     html.close();

@@ -4,18 +4,20 @@ use super::chart::{self, Across, COLOURS, Line, Scale, with_spread};
 use super::html::Html;
 use super::page::{class, word};
 use crate::compare::{
-    Case, FIGURES, PERCENTILES, Results, Row, Second, Spread, Summary, Verdict, short,
+    Case, FIGURES, Limit, PERCENTILES, Results, Row, Second, Spread, Summary, Verdict, short,
 };
 
 /// Figures that are shown as bars, with what the chart is called.
 const BARS: &[(&str, &str)] = &[
     ("mb_s", "Throughput"),
     ("cpu_s_per_gb", "Broker CPU for each GB"),
-    ("records_per_cpu_s", "Records for each broker CPU second"),
     ("connections_s", "Connections opened"),
     ("catch_up_mb_s", "Catch-up reader"),
     ("resident_mb", "Broker memory, resident"),
 ];
+
+/// One that is shown where a bar is about it.
+const RECORDS_BAR: (&str, &str) = ("records_per_cpu_s", "Records for each broker CPU second");
 
 /// A row with all that belongs to it.
 pub fn write(
@@ -39,7 +41,7 @@ pub fn write(
         html.close();
     }
     for case in &row.cases {
-        write_case(html, results, summary, case);
+        write_case(html, results, summary, row, case);
     }
     html.close();
 }
@@ -60,12 +62,7 @@ fn write_verdict(html: &mut Html, verdict: &Verdict) {
     );
     let mut outcome = word(verdict.outcome).to_owned();
     if !verdict.limited_by.is_empty() {
-        let limits: Vec<_> = verdict
-            .limited_by
-            .iter()
-            .map(|limit| limit.name())
-            .collect();
-        outcome = format!("{outcome}; the limit: {}", limits.join(", "));
+        outcome = format!("{outcome}; the limit: {}", limit_names(&verdict.limited_by));
     }
     html.element(
         "span",
@@ -93,16 +90,17 @@ fn write_meter(html: &mut Html, verdict: &Verdict) {
     ));
 }
 
-fn write_case(html: &mut Html, results: &Results, summary: &Summary, case: &Case) {
+fn write_case(html: &mut Html, results: &Results, summary: &Summary, row: &Row, case: &Case) {
     html.element("h3", "", &format!("{}: {}", case.id, case.title));
     let brokers = brokers(results, summary, case);
     if brokers.is_empty() {
         html.element("p", "class=\"soft\"", "Nothing was measured.");
         return;
     }
-    write_legend(html, &brokers);
+    write_legend(html, summary, case, &brokers);
     html.open("div", "class=\"charts\"");
-    for (name, title) in BARS {
+    let about_records = row.bars.iter().any(|bar| bar.of.contains(RECORDS_BAR.0));
+    for (name, title) in BARS.iter().chain(about_records.then_some(&RECORDS_BAR)) {
         write_bars(html, summary, case, &brokers, name, title);
     }
     let throughput = |second: &Second| {
@@ -122,7 +120,11 @@ fn write_case(html: &mut Html, results: &Results, summary: &Summary, case: &Case
         Scale::Linear,
         &throughput,
     );
-    write_percentiles(html, summary, case, &brokers);
+    let from = results.runs_of(&case.id, brokers[0].id).find_map(|run| {
+        let load = run.load.as_ref()?;
+        load.latency.as_deref()
+    });
+    write_percentiles(html, summary, case, &brokers, from.unwrap_or_default());
     let p99 = |second: &Second| second.p99_us.map(|us| us / 1e3);
     let title = "p99 of each second";
     write_series(
@@ -144,6 +146,7 @@ struct Measured<'a> {
     colour: usize,
     id: &'a str,
     label: &'a str,
+    flush: &'a str,
 }
 
 fn brokers<'a>(results: &'a Results, summary: &Summary, case: &'a Case) -> Vec<Measured<'a>> {
@@ -154,11 +157,13 @@ fn brokers<'a>(results: &'a Results, summary: &Summary, case: &'a Case) -> Vec<M
         colour,
         id: &broker.id,
         label: &broker.label,
+        flush: &broker.flush,
     });
     named.collect()
 }
 
-fn write_legend(html: &mut Html, brokers: &[Measured<'_>]) {
+/// Who is who, when it answers, and what was its limit.
+fn write_legend(html: &mut Html, summary: &Summary, case: &Case, brokers: &[Measured<'_>]) {
     html.open("ul", "class=\"legend\"");
     for broker in brokers {
         html.open("li", "");
@@ -168,9 +173,20 @@ fn write_legend(html: &mut Html, brokers: &[Measured<'_>]) {
             broker.colour % COLOURS
         ));
         html.text(broker.label);
+        let mut about = broker.flush.to_owned();
+        let limits = summary.limits(&case.id, broker.id);
+        if !limits.is_empty() {
+            about = format!("{about}; the limit: {}", limit_names(limits));
+        }
+        html.element("span", "class=\"soft\"", &format!(" {about}"));
         html.close();
     }
     html.close();
+}
+
+fn limit_names(limits: &[Limit]) -> String {
+    let names: Vec<_> = limits.iter().map(|limit| limit.name()).collect();
+    names.join(", ")
 }
 
 fn write_figure(html: &mut Html, title: &str, unit: &str, svg: &str) {
@@ -241,17 +257,24 @@ fn write_series(
         }));
     }
     if let Some(svg) = chart::lines(title, &lines, Across::Seconds, scale) {
-        let scale = if scale == Scale::Logarithmic {
-            ", by powers of ten"
+        let logarithmic = scale == Scale::Logarithmic;
+        let scale = if logarithmic {
+            ", log scale"
         } else {
-            ""
+            " over time"
         };
-        let unit = format!("{unit} over time{scale}");
+        let unit = format!("{unit}{scale}");
         write_figure(html, title, &unit, &svg);
     }
 }
 
-fn write_percentiles(html: &mut Html, summary: &Summary, case: &Case, brokers: &[Measured<'_>]) {
+fn write_percentiles(
+    html: &mut Html,
+    summary: &Summary,
+    case: &Case,
+    brokers: &[Measured<'_>],
+    from: &str,
+) {
     let names: Vec<&str> = PERCENTILES.iter().map(|(_, title)| *title).collect();
     let lines: Vec<Line> = brokers
         .iter()
@@ -270,7 +293,7 @@ fn write_percentiles(html: &mut Html, summary: &Summary, case: &Case, brokers: &
         .collect();
     let across = Across::Names(&names);
     if let Some(svg) = chart::lines("Latency", &lines, across, Scale::Logarithmic) {
-        write_figure(html, "Latency", "ms, by powers of ten", &svg);
+        write_figure(html, "Latency", &format!("ms {from}, log scale"), &svg);
     }
 }
 
@@ -312,12 +335,10 @@ fn write_figures(
     html.open("tr", "");
     html.element("td", "", "What was the limit");
     for broker in brokers {
-        let limits = summary.limits(&case.id, broker.id).iter();
-        let limits: Vec<_> = limits.map(|limit| limit.name()).collect();
-        let text = if limits.is_empty() {
-            "none shown".to_owned()
-        } else {
-            limits.join(", ")
+        let limits = summary.limits(&case.id, broker.id);
+        let text = match limits.is_empty() {
+            true => "none shown".to_owned(),
+            false => limit_names(limits),
         };
         html.element("td", "", &text);
     }
@@ -328,7 +349,8 @@ fn write_figures(
     html.close();
 }
 
-fn write_spread(html: &mut Html, spread: &Spread) {
+/// A figure, with least and greatest below it.
+pub fn write_spread(html: &mut Html, spread: &Spread) {
     let whole = with_spread(spread, "");
     match whole.split_once(" (") {
         None => html.text(&whole),

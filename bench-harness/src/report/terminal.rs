@@ -49,6 +49,9 @@ pub fn terminal(results: &Results, baseline: Option<&Results>) -> String {
         text += &changes(baseline, results);
     }
     text.push('\n');
+    for broker in &results.suite.brokers {
+        let _ = writeln!(text, "{}: {}", broker.label, broker.flush);
+    }
     for note in &results.notes {
         let _ = writeln!(text, "{note}");
     }
