@@ -15,7 +15,7 @@ mod housekeeping;
 mod leader_epoch_cache;
 mod log;
 mod maintenance;
-mod offset_index;
+pub mod offset_index;
 mod partition_metadata;
 mod producer_snapshot;
 mod producer_state;

@@ -73,6 +73,11 @@ impl<'a> OffsetIndexView<'a> {
         self.bytes.len() / ENTRY_LEN
     }
 
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
     /// One entry.
     pub fn entry(self, index: usize) -> OffsetEntry {
         let word = |at: usize| {
