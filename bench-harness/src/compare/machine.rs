@@ -10,8 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::error::CompareError;
 
 const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
-/// One loopback stream is not bounded by it.
-const WANTED_CONTROL: &str = "cubic";
 const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
 const PAGE_SIZE: usize = 4096;
 
@@ -82,16 +80,18 @@ pub fn bind_thread(cores: &[usize]) -> Result<(), CompareError> {
 
 /// Congestion control of TCP while this lives; restored after it.
 pub struct CongestionControl {
+    wanted: Option<String>,
     earlier: Option<String>,
 }
 
 impl CongestionControl {
-    /// Sets it where that is allowed.
-    pub fn set() -> CongestionControl {
+    /// Sets it where one is wanted and that is allowed.
+    pub fn set(wanted: Option<&str>) -> CongestionControl {
         let earlier = trimmed(CONGESTION_CONTROL);
-        let is_other = !earlier.is_empty() && earlier != WANTED_CONTROL;
-        let changed = is_other && fs::write(CONGESTION_CONTROL, WANTED_CONTROL).is_ok();
+        let other = wanted.filter(|wanted| !earlier.is_empty() && *wanted != earlier);
+        let changed = other.is_some_and(|wanted| fs::write(CONGESTION_CONTROL, wanted).is_ok());
         CongestionControl {
+            wanted: wanted.map(str::to_owned),
             earlier: changed.then_some(earlier),
         }
     }
@@ -99,17 +99,15 @@ impl CongestionControl {
     /// What a reader ought to know of it.
     pub fn note(&self) -> String {
         let now = trimmed(CONGESTION_CONTROL);
-        match &self.earlier {
-            Some(earlier) => {
-                format!(
-                    "TCP congestion control was {now} for the run ({earlier} before and after)."
-                )
-            }
-            None if now == WANTED_CONTROL => format!("TCP congestion control was {now}."),
-            None => format!(
-                "TCP congestion control was {now} and could not be set to {WANTED_CONTROL}; \
-                 with BBR one loopback stream is bounded."
+        match (&self.earlier, &self.wanted) {
+            (Some(earlier), _) => format!(
+                "TCP congestion control was {now} for the run ({earlier} before and after)."
             ),
+            (None, Some(wanted)) if *wanted != now => format!(
+                "TCP congestion control was {now} and could not be set to {wanted}; with BBR one \
+                 loopback stream is bounded."
+            ),
+            (None, _) => format!("TCP congestion control was {now}."),
         }
     }
 }

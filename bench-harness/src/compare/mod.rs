@@ -113,7 +113,7 @@ pub fn run(options: &Options) -> Result<(), CompareError> {
         .prefix("millstream-bench-")
         .tempdir_in(&base);
     let folder = folder.map_err(|cause| CompareError::file(&base, cause))?;
-    let congestion_control = CongestionControl::set();
+    let congestion_control = CongestionControl::set(suite.congestion_control.as_deref());
     let mut workshop = prepare(options, folder.path())?;
     let rounds = options.rounds.unwrap_or(suite.rounds).max(1);
     let mut results = begin(suite, rounds, &workshop);

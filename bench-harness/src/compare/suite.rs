@@ -49,6 +49,9 @@ pub struct Suite {
     /// Whether its figures may be published.
     #[serde(default)]
     pub for_publication: bool,
+    /// TCP congestion control for the time of the run; left alone unless given.
+    #[serde(default)]
+    pub congestion_control: Option<String>,
     /// Memory that is touched before each broker's turn, in GB.
     #[serde(default)]
     pub touch_gb: f64,

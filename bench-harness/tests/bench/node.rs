@@ -72,6 +72,11 @@ impl Node {
         }
     }
 
+    /// Where it serves.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Runs `millstream-bench` on it: whether it succeeded, what it printed, and what it said.
     pub fn bench(&self, words: &str) -> (bool, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream-bench"));
