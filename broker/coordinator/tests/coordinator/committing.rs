@@ -32,6 +32,34 @@ fn a_member_commits_and_reads_back() {
     );
 }
 
+/// Offsets are kept by name, and may outlast for a while the topic that they are of.
+#[test]
+fn an_offset_of_another_topic_of_that_name_is_none() {
+    play(
+        "
+        commit-offset admin v=10 topic-id=1 offset=7
+            append offset g t=7
+            admin: ok
+        fetch-offset X v=10 topic-id=1
+            X: t=7 epoch=-1 ''
+        fetch-offset X v=10 topic-id=2
+            X: t=-1 epoch=-1 ''
+        fetch-offset X
+            X: t=7 epoch=-1 ''
+        fetch-offset X v=10 topic=*
+            X: t=7 epoch=-1 ''
+        reload
+        fetch-offset X v=10 topic-id=2
+            X: t=-1 epoch=-1 ''
+        commit-offset admin offset=8
+            append offset g t=8
+            admin: ok
+        fetch-offset X v=10 topic-id=2
+            X: t=8 epoch=-1 ''
+        ",
+    );
+}
+
 #[test]
 fn what_was_never_committed_is_no_error() {
     play(

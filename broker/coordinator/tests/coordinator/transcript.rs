@@ -36,6 +36,7 @@ use millstream_protocol::messages::{
     OffsetFetchRequest, SyncGroupRequest, TopicName,
 };
 use millstream_protocol::{ErrorCode, StrBytes};
+use uuid::Uuid;
 
 use crate::bench::{Bench, Event};
 
@@ -90,6 +91,11 @@ impl<'a> Line<'a> {
 
     fn version(&self, default: i16) -> i16 {
         i16::try_from(self.number("v", default.into())).expect("an i16")
+    }
+
+    /// Nil unless it is told: the topic is named by name then.
+    fn topic_id(&self) -> Uuid {
+        Uuid::from_u128(self.number("topic-id", 0).unsigned_abs().into())
     }
 
     fn group(&self) -> GroupId {
@@ -371,6 +377,7 @@ impl Stage {
             .with_committed_metadata(metadata);
         let topic = OffsetCommitRequestTopic::default()
             .with_name(TopicName(line.text("topic", "t")))
+            .with_topic_id(line.topic_id())
             .with_partitions(vec![partition]);
         let is_member = line.who != "admin";
         let generation = if is_member {
@@ -405,6 +412,7 @@ impl Stage {
         }
         let topic = OffsetFetchRequestTopics::default()
             .with_name(name)
+            .with_topic_id(line.topic_id())
             .with_partition_indexes(vec![0]);
         let group = OffsetFetchRequestGroup::default()
             .with_group_id(line.group())
