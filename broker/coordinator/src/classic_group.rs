@@ -483,10 +483,6 @@ impl ClassicGroup {
         self.pending_sync.remove(member_id);
     }
 
-    pub(crate) fn clear_pending_sync(&mut self) {
-        self.pending_sync.clear();
-    }
-
     pub(crate) fn has_received_sync_from_all(&self) -> bool {
         self.pending_sync.is_empty()
     }

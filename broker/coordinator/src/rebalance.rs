@@ -29,7 +29,6 @@ impl Turn<'_> {
         if self.group.state() == GroupState::CompletingRebalance {
             self.refuse_assignment(ErrorCode::RebalanceInProgress);
         }
-        self.group.clear_pending_sync();
         self.cancel_sync_timeout();
         self.group.prepare_rebalance(self.desk.wall_clock_ms);
         if self.group.is_initial_rebalance() {

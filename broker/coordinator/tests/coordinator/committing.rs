@@ -1,6 +1,8 @@
 //! OffsetCommit, OffsetFetch, what becomes of offsets, and DeleteGroups and OffsetDelete.
 
-use millstream_coordinator::UnknownPartitions;
+use std::time::Duration;
+
+use millstream_coordinator::{GroupCoordinatorConfig, UnknownPartitions};
 use millstream_protocol::ErrorCode;
 use millstream_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -275,7 +277,7 @@ fn a_coordinator_that_loads_an_empty_group_knows_since_when_it_is_empty() {
 }
 
 #[test]
-fn offsets_of_a_stable_group_expire_for_topics_it_is_not_subscribed_to() {
+fn offsets_of_topics_that_a_stable_group_is_subscribed_to_cannot_be_deleted() {
     Stage::default().play(
         "
         join A v=3 session=1800000 rebalance=1800000 protocols=range:topic/t
@@ -297,6 +299,60 @@ fn offsets_of_a_stable_group_expire_for_topics_it_is_not_subscribed_to() {
         delete-offset X topic=u
             append no-offset g u
             X: ok ok
+        fetch-offset A topic=*
+            A: t=1 epoch=-1 ''
+        ",
+    );
+}
+
+/// A coordinator that keeps offsets for a minute.
+fn forgetful() -> Stage {
+    Stage::new(GroupCoordinatorConfig {
+        offsets_retention: Duration::from_secs(60),
+        ..GroupCoordinatorConfig::default()
+    })
+}
+
+#[test]
+fn offsets_of_a_stable_group_expire_for_topics_it_is_not_subscribed_to() {
+    forgetful().play(
+        "
+        join A v=3 session=1800000 rebalance=1800000 protocols=range:topic/t
+            append group g gen=0 []
+        after 3s
+            A: joined A#1 gen=1 range leader=A#1 [A#1]
+        sync A
+            append group g gen=1 [A#1:]
+            A: assigned
+        commit-offset A offset=1
+            append offset g t=1
+            A: ok
+        commit-offset A topic=u offset=2
+            append offset g u=2
+            A: ok
+        after 600s
+            append no-offset g u
+        fetch-offset A topic=*
+            A: t=1 epoch=-1 ''
+        ",
+    );
+}
+
+#[test]
+fn offsets_of_a_stable_group_whose_subscriptions_are_unknown_stay() {
+    forgetful().play(
+        "
+        join A v=3 type=connect session=1800000 rebalance=1800000
+            append group g gen=0 []
+        after 3s
+            A: joined A#1 gen=1 range leader=A#1 [A#1]
+        sync A type=connect
+            append group g gen=1 [A#1:]
+            A: assigned
+        commit-offset A offset=1
+            append offset g t=1
+            A: ok
+        after 600s
         fetch-offset A topic=*
             A: t=1 epoch=-1 ''
         ",

@@ -459,6 +459,24 @@ fn a_leader_that_does_not_rejoin_is_replaced() {
 }
 
 #[test]
+fn a_member_that_is_removed_while_it_waits_is_waited_for_no_more() {
+    Stage::with_stable_pair().play(
+        "
+        join C
+            C: MEMBER_ID_REQUIRED C#1
+        join C
+        leave X members=C#1
+            C: UNKNOWN_MEMBER_ID
+            X: ok C#1=ok
+        join A
+        join B
+            A: joined A#1 gen=2 range leader=A#1 [A#1 B#1]
+            B: joined B#1 gen=2 range leader=A#1
+        ",
+    );
+}
+
+#[test]
 fn heartbeats() {
     let mut stage = Stage::with_stable_pair();
     stage.play(

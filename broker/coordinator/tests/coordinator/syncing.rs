@@ -94,6 +94,24 @@ fn a_member_the_leader_forgot_gets_no_bytes() {
 }
 
 #[test]
+fn a_group_whose_members_have_all_synced_does_not_rebalance_at_the_rebalance_timeout() {
+    Stage::default().play(
+        "
+        join A v=3 session=1800000 rebalance=60000
+            append group g gen=0 []
+        after 3s
+            A: joined A#1 gen=1 range leader=A#1 [A#1]
+        sync A assign=A#1:a
+            append group g gen=1 [A#1:a]
+            A: assigned a
+        after 120s
+        beat A
+            A: ok
+        ",
+    );
+}
+
+#[test]
 fn members_that_never_sync_are_removed_at_the_rebalance_timeout() {
     // KAFKA-9752. Heartbeats do not save them.
     completing_pair().play(
