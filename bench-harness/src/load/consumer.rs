@@ -1,7 +1,8 @@
 //! A connection that consumes: one fetch after another, each batch counted by its header.
 //!
 //! Records are not decoded, but for the first of each batch: it tells when the batch's records
-//! were due, and how much of the batch is not keys and values.
+//! were due, and how much of the batch is not keys and values. Compressed batches count as large as
+//! they are, except where they must be decompressed for that first record.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -204,7 +205,6 @@ impl Reader<'_> {
             bytes: batch.payload().len() as u64,
             requests: 0,
         };
-        // What is compressed counts as it is, so that it need not be decompressed.
         if codec != Codec::None && !stamped {
             taken.add(counts);
             return Ok(());
@@ -223,6 +223,14 @@ impl Reader<'_> {
         if !stamped {
             taken.add(counts);
             return Ok(());
+        }
+        if codec != Codec::None {
+            counts.bytes = first.key.map_or(0, <[u8]>::len) as u64 + value.len() as u64;
+            for record in records {
+                let record = record.map_err(|error| Failure::malformed(FETCHED, error))?;
+                let content = [record.key, record.value].into_iter().flatten();
+                counts.bytes += content.map(|part| part.len() as u64).sum::<u64>();
+            }
         }
         // Records of other runs are none of this one's.
         if let Some(stamp) = Stamp::read(&self.context.clock, value) {

@@ -20,7 +20,7 @@ pub enum Workload {
     ManyPartitions,
     /// Produces through 1,000 connections.
     ManyConnections,
-    /// Produces batches as a default Java producer makes them, through 64 connections.
+    /// Produces batches of 16 KiB, one a request, through 64 connections.
     SmallBatches,
     /// Connects, asks for versions and metadata, produces a record, and closes.
     OpenClose,
@@ -140,8 +140,8 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_records: Option<u32>,
     /// The largest request: it has several batches, each of another partition, if they fit.
-    #[arg(long, default_value_t = 1 << 20, value_name = "BYTES")]
-    pub request_bytes: u32,
+    #[arg(long, value_name = "BYTES")]
+    pub request_bytes: Option<u32>,
     /// How long a batch that is not full waits for more records.
     #[arg(long, value_name = "MS")]
     pub linger_ms: Option<u32>,

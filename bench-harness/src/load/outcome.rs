@@ -131,17 +131,20 @@ impl Outcome<'_> {
             rows.push((format!("Latency {from}"), row));
         }
         let bytes = tally.produced.bytes + tally.consumed.bytes + tally.catch_up.bytes;
-        let per_gb = |cpu_seconds: f64| cpu_seconds / (bytes as f64 / 1e9).max(1e-9);
+        let per_gb = |cpu_seconds: f64| match bytes {
+            0 => "no bytes".to_owned(),
+            _ => format!("{:.3} a GB", cpu_seconds / (bytes as f64 / 1e9)),
+        };
         let client = self.client_cpu_seconds;
         let busy = 100.0 * client / self.seconds / self.client_cores();
         let row = format!(
-            "{client:.2} CPU s, {:.3} a GB; {busy:.0} % of its cores",
+            "{client:.2} CPU s, {}; {busy:.0} % of its cores",
             per_gb(client)
         );
         rows.push(("Load".to_owned(), row));
         if let Some(broker) = &self.broker {
             let row = format!(
-                "{:.2} CPU s, {:.3} a GB; {:.0} MB resident; {} + {} switches",
+                "{:.2} CPU s, {}; {:.0} MB resident; {} + {} switches",
                 broker.cpu_seconds,
                 per_gb(broker.cpu_seconds),
                 broker.resident_bytes as f64 / 1e6,

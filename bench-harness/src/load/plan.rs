@@ -14,6 +14,8 @@ use crate::failure::Failure;
 const LARGE_BATCH: u32 = 1_000_000;
 /// The largest batch of a default Java producer.
 const JAVA_BATCH: u32 = 16_384;
+/// The largest request of a default Java producer.
+const JAVA_REQUEST: u32 = 1 << 20;
 /// Requests that an idempotent producer may have under way.
 const IDEMPOTENT_IN_FLIGHT: u32 = 5;
 
@@ -30,6 +32,8 @@ pub struct Plan {
     pub consumers: usize,
     /// What batches are like.
     pub shape: Shape,
+    /// The largest request.
+    pub request_bytes: u32,
     /// The most batches of a request.
     pub request_batches: usize,
     /// How long a batch waits.
@@ -48,6 +52,7 @@ struct Preset {
     connections: u32,
     size: usize,
     batch_bytes: u32,
+    request_bytes: u32,
     linger_ms: u32,
     rate: f64,
 }
@@ -59,6 +64,7 @@ impl Preset {
             connections: 1,
             size: 1024,
             batch_bytes: JAVA_BATCH,
+            request_bytes: JAVA_REQUEST,
             linger_ms: 0,
             rate: 0.0,
         };
@@ -94,6 +100,7 @@ impl Preset {
                 partitions: 12,
                 connections: 64,
                 size: 256,
+                request_bytes: JAVA_BATCH,
                 ..base
             },
             Workload::OpenClose => Preset {
@@ -112,6 +119,7 @@ impl Plan {
         let partitions = options.partitions.unwrap_or(preset.partitions);
         let connections = options.connections.unwrap_or(preset.connections);
         let batch_bytes = options.batch_bytes.unwrap_or(preset.batch_bytes);
+        let request_bytes = options.request_bytes.unwrap_or(preset.request_bytes);
         let rate = options.rate.unwrap_or(preset.rate);
         let batch_records = match options.workload {
             Workload::OpenClose => 1,
@@ -145,7 +153,8 @@ impl Plan {
                 batch_records: batch_records as usize,
                 stamped: matches!(options.workload, Workload::EndToEnd | Workload::Mixed),
             },
-            request_batches: (options.request_bytes / batch_bytes).max(1) as usize,
+            request_bytes,
+            request_batches: (request_bytes / batch_bytes).max(1) as usize,
             linger: Duration::from_millis(u64::from(linger_ms)),
             rate: (rate > 0.0).then_some(rate),
             seconds: by_default.then_some(options.seconds.unwrap_or(20)),
@@ -254,7 +263,7 @@ impl Plan {
             "idempotent": options.idempotent,
             "batch_bytes": self.shape.batch_bytes,
             "batch_records": batch_records,
-            "request_bytes": options.request_bytes,
+            "request_bytes": self.request_bytes,
             "linger_ms": self.linger.as_millis() as u64,
             "in_flight": options.in_flight,
             "rate": self.rate,
@@ -304,6 +313,7 @@ mod tests {
         assert_eq!((many.seconds, many.warm_up), (Some(3), 5));
         assert_eq!(plan("consume").unwrap().warm_up, 0);
         assert_eq!(plan("consume --again").unwrap().warm_up, 5);
+        assert_eq!(plan("small-batches").unwrap().request_batches, 1);
         let bound = plan("consume --records 10 --from -100").unwrap();
         assert_eq!(
             (bound.seconds, bound.warm_up, bound.producers),

@@ -30,6 +30,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Runs a load on the broker at `address`, and prints what it has found.
 pub fn run(server: &str, address: SocketAddr, options: Options) -> Result<(), Failure> {
     let mut plan = Plan::new(options)?;
+    // What cannot be sampled is told before anything is done.
+    Moment::sample(&plan)?;
     let target = prepare(address, &plan)?;
     plan.partitions = i32::try_from(target.partitions.len()).unwrap_or(i32::MAX);
     plan.consumers = plan.consumers.min(target.partitions.len());

@@ -95,7 +95,7 @@ pub async fn prepare(
     } else {
         0
     } {
-        identities.push(identity(&bootstrap).await?);
+        identities.push(identity(reactor, &bootstrap).await?);
     }
     Ok(Target {
         partitions,
@@ -127,6 +127,11 @@ fn code_of(answer: &MetadataResponse) -> i16 {
         .topics
         .first()
         .map_or(unknown, |topic| topic.error_code)
+}
+
+/// Whether the same call may succeed a moment later.
+fn is_retriable(code: i16) -> bool {
+    ErrorCode::try_from_code(code).is_some_and(|error| error.is_retriable())
 }
 
 async fn create(connection: &Connection, plan: &Plan) -> Result<(), Failure> {
@@ -164,7 +169,7 @@ async fn leaders(
     for _ in 0..LEADER_TRIES {
         let answer = metadata(connection, topic).await?;
         let code = code_of(&answer);
-        if ErrorCode::try_from_code(code).is_some_and(|error| !error.is_retriable()) {
+        if !is_retriable(code) {
             accepted("asking for metadata", code)?;
         }
         if code == 0
@@ -263,13 +268,21 @@ async fn offsets(
     accepted("looking for the ends of the topic", code)
 }
 
-async fn identity(connection: &Connection) -> Result<Identity, Failure> {
+/// A producer's identity. A new cluster may take a moment to give any.
+async fn identity(reactor: &Reactor, connection: &Connection) -> Result<Identity, Failure> {
     let request = InitProducerIdRequest::default()
         .with_transactional_id(None)
         .with_transaction_timeout_ms(60_000)
         .with_producer_id(ProducerId(-1))
         .with_producer_epoch(-1);
-    let answer = connection.call(&request).await?;
+    let mut answer = connection.call(&request).await?;
+    for _ in 0..LEADER_TRIES {
+        if !is_retriable(answer.error_code) {
+            break;
+        }
+        reactor.sleep(LEADER_PAUSE).await;
+        answer = connection.call(&request).await?;
+    }
     accepted("asking for a producer id", answer.error_code)?;
     Ok(Identity {
         id: answer.producer_id.0,
