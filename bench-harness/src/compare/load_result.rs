@@ -163,14 +163,16 @@ impl LoadResult {
         })
     }
 
-    /// Bytes of records in both directions.
+    /// Bytes of records in both directions, those of a catch-up reader included.
     pub fn moved_bytes(&self) -> f64 {
-        self.directions().map(|moved| moved.bytes).sum()
+        let caught_up = self.catch_up.as_ref().map_or(0.0, |caught| caught.bytes);
+        self.directions().map(|moved| moved.bytes).sum::<f64>() + caught_up
     }
 
-    /// Records in both directions.
+    /// Records in both directions, those of a catch-up reader included.
     pub fn moved_records(&self) -> f64 {
-        self.directions().map(|moved| moved.records).sum()
+        let caught_up = self.catch_up.as_ref().map_or(0.0, |caught| caught.records);
+        self.directions().map(|moved| moved.records).sum::<f64>() + caught_up
     }
 
     fn directions(&self) -> impl Iterator<Item = &Moved> {

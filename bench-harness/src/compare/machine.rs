@@ -12,6 +12,8 @@ use super::error::CompareError;
 const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
 const PAGE_SIZE: usize = 4096;
+/// A load average for each core that is more than what idle machines have.
+const BUSY_LOAD: f64 = 0.4;
 
 /// What was measured on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -96,9 +98,12 @@ impl CongestionControl {
         }
     }
 
-    /// What a reader ought to know of it.
-    pub fn note(&self) -> String {
+    /// What a reader ought to know of it, once all is measured.
+    pub fn note(&self, at_first: &str) -> String {
         let now = trimmed(CONGESTION_CONTROL);
+        if now != at_first {
+            return format!("Somebody changed TCP congestion control from {at_first} to {now}.");
+        }
         match (&self.earlier, &self.wanted) {
             (Some(earlier), _) => format!(
                 "TCP congestion control was {now} for the run ({earlier} before and after)."
@@ -120,6 +125,14 @@ impl Drop for CongestionControl {
             eprintln!("cannot restore {CONGESTION_CONTROL} to {earlier}: {cause}");
         }
     }
+}
+
+/// What a reader ought to know of other work on the machine.
+pub fn note_of_load(cores: usize) -> Option<String> {
+    let text = trimmed("/proc/loadavg");
+    let load: f64 = text.split_whitespace().next()?.parse().ok()?;
+    let busy = load >= BUSY_LOAD * cores as f64;
+    busy.then(|| format!("The machine had other work: its load was {load:.1} at the start."))
 }
 
 /// Drops the page cache; whether that was allowed.

@@ -117,10 +117,14 @@ pub fn run(options: &Options) -> Result<(), CompareError> {
     let mut workshop = prepare(options, folder.path())?;
     let rounds = options.rounds.unwrap_or(suite.rounds).max(1);
     let mut results = begin(suite, rounds, &workshop);
-    results.notes.push(congestion_control.note());
+    results
+        .notes
+        .extend(machine::note_of_load(results.machine.cores));
     note_disk_space(&mut results, folder.path());
 
     let ended = measure(&mut workshop, &mut results, &options.output_dir);
+    let at_first = &results.machine.congestion_control;
+    results.notes.push(congestion_control.note(at_first));
     drop(congestion_control);
     drop(workshop);
     if results.runs.is_empty() {

@@ -103,6 +103,19 @@ impl Summary {
         self.limits.get(&key).map_or(&[], Vec::as_slice)
     }
 
+    /// What was the limit of a case on a broker, in words.
+    pub fn limit_names(&self, case: &str, broker: &str) -> String {
+        let names: Vec<_> = self
+            .limits(case, broker)
+            .iter()
+            .map(|limit| limit.name())
+            .collect();
+        match self.figure(case, broker, "client_busy") {
+            Some(_) if names.is_empty() => "none shown".to_owned(),
+            _ => names.join(", "),
+        }
+    }
+
     /// What the machine gave.
     pub fn probe(&self, name: &str) -> Option<&Spread> {
         self.probes.get(name)
@@ -248,6 +261,10 @@ mod tests {
             broker.written_bytes = 0.79 * 1e9 * load.measured.seconds;
         }
         assert_eq!(limits(&results), (vec![], vec![]));
+        assert_eq!(
+            Summary::of(&results).limit_names("1a", "fsync"),
+            "none shown"
+        );
         for run in &mut results.runs {
             let load = run.load.as_mut().unwrap();
             let seconds = load.measured.seconds;

@@ -138,7 +138,9 @@ impl Workshop {
             Err(failure) => run.failure = Some(failure.to_string()),
         }
         run.resident_bytes = stand.broker.pid.and_then(resident_bytes);
-        self.remove_topic(stand, &topic(&case.id));
+        if case.loads().next().is_some() {
+            self.remove_topic(stand, &topic(&case.id));
+        }
         Ok(run)
     }
 

@@ -70,8 +70,6 @@ fn write_figures(text: &mut String, results: &Results, summary: &Summary) {
                     .into_iter()
                     .filter_map(|name| Some(short(figure(name)?.median)))
                     .collect();
-                let limits = summary.limits(&case.id, broker).iter();
-                let limits: Vec<_> = limits.map(|limit| limit.name()).collect();
                 let _ = writeln!(
                     text,
                     "| {} | {}: {} | {label} | {} | {} | {} | {} | {} |",
@@ -82,7 +80,7 @@ fn write_figures(text: &mut String, results: &Results, summary: &Summary) {
                     cell("cpu_s_per_gb"),
                     latency.join(" / "),
                     figure("resident_mb").map_or(String::new(), |found| short(found.median)),
-                    limits.join(", "),
+                    summary.limit_names(&case.id, broker),
                 );
             }
         }

@@ -174,9 +174,9 @@ fn write_legend(html: &mut Html, summary: &Summary, case: &Case, brokers: &[Meas
         ));
         html.text(broker.label);
         let mut about = broker.flush.to_owned();
-        let limits = summary.limits(&case.id, broker.id);
+        let limits = summary.limit_names(&case.id, broker.id);
         if !limits.is_empty() {
-            about = format!("{about}; the limit: {}", limit_names(limits));
+            about = format!("{about}; the limit: {limits}");
         }
         html.element("span", "class=\"soft\"", &format!(" {about}"));
         html.close();
@@ -335,11 +335,7 @@ fn write_figures(
     html.open("tr", "");
     html.element("td", "", "What was the limit");
     for broker in brokers {
-        let limits = summary.limits(&case.id, broker.id);
-        let text = match limits.is_empty() {
-            true => "none shown".to_owned(),
-            false => limit_names(limits),
-        };
+        let text = summary.limit_names(&case.id, broker.id);
         html.element("td", "", &text);
     }
     html.close();

@@ -89,9 +89,7 @@ fn case_table(results: &Results, summary: &Summary, case: &Case) -> String {
             let spread = summary.figure(&case.id, broker, name);
             line.push(spread.map_or("–".to_owned(), |spread| short(spread.median)));
         }
-        let limits = summary.limits(&case.id, broker).iter();
-        let limits: Vec<_> = limits.map(|limit| limit.name()).collect();
-        line.push(limits.join(", "));
+        line.push(summary.limit_names(&case.id, broker));
         table.push(line);
     }
     aligned(&table)
