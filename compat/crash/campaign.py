@@ -116,7 +116,8 @@ class Campaign:
 
     def start_clients(self, log):
         program = toolchain.COMPAT / "python" / "crash_reader.py"
-        self.reader = Agent([self.programs.python, program, self.broker.bootstrap], log)
+        self.reader = Agent([self.programs.python, program, self.broker.bootstrap,
+                             self.options.broker], log)
         for load in self.loads:
             self.reader.do("create", topic=load.topic, partitions=PARTITIONS)
             load.start(self.broker.bootstrap, self.options.rate, log)

@@ -18,10 +18,18 @@ NOT_BACK_YET = (
     KafkaError._TIMED_OUT,
     KafkaError._UNKNOWN_PARTITION,
 )
+# What a Kafka says that serves already and does not lead or coordinate yet.
+NOT_LEADING_YET = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 
 
 class CrashReader:
-    def __init__(self, bootstrap):
+    def __init__(self, bootstrap, broker):
+        self.passing = NOT_BACK_YET + (NOT_LEADING_YET if broker == "kafka" else ())
         self.common = {
             "bootstrap.servers": bootstrap,
             "reconnect.backoff.ms": 20,
@@ -90,15 +98,14 @@ class CrashReader:
         return {"committed": [[at.topic, at.partition, at.offset] for at in found
                               if at.offset >= 0]}
 
-    @staticmethod
-    def asked(question):
+    def asked(self, question):
         """Asks again while librdkafka has not noticed yet that the broker is back."""
         deadline = time.monotonic() + REQUEST_SECONDS
         while True:
             try:
                 return question()
             except KafkaException as error:
-                if error.args[0].code() not in NOT_BACK_YET or time.monotonic() > deadline:
+                if error.args[0].code() not in self.passing or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
 
@@ -108,4 +115,4 @@ class CrashReader:
 
 
 if __name__ == "__main__":
-    serve(CrashReader(sys.argv[1]))
+    serve(CrashReader(*sys.argv[1:]))
