@@ -104,6 +104,7 @@ pub fn run(options: &Options) -> Result<(), CompareError> {
         .map(|text| Wanted::parse(text))
         .collect();
     plan::choose_brokers(&mut suite, &wanted?)?;
+    plan::drop_idle_brokers(&mut suite);
     let baseline = options.baseline.as_deref().map(Results::read).transpose()?;
     let refused = |cause| CompareError::file(&options.output_dir, cause);
     std::fs::create_dir_all(&options.output_dir).map_err(refused)?;

@@ -3,7 +3,7 @@
 //! Within a round each broker has one turn, in the order of the suite: A B C A B C. In its turn it
 //! is started, warmed up, and meets all of its cases.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::error::CompareError;
@@ -155,6 +155,15 @@ fn running(name: &str, address: &str) -> Contender {
     }
 }
 
+/// Takes out the brokers that have nothing to do.
+pub fn drop_idle_brokers(suite: &mut Suite) {
+    let busy: HashSet<String> = suite
+        .cases()
+        .flat_map(|case| case.brokers.clone())
+        .collect();
+    suite.brokers.retain(|broker| busy.contains(&broker.id));
+}
+
 /// The brokers that have something to do, with their cases, in the order of their turns.
 pub fn turns(suite: &Suite) -> Vec<(&Contender, Vec<&Case>)> {
     let turn = |broker: &'_ Contender| -> Vec<&Case> {
@@ -274,6 +283,10 @@ mod tests {
         assert_eq!(names, ["fsync", "fsync+shards=2", "other"]);
         assert!(turns.iter().all(|(_, cases)| cases.len() == 2));
         assert_eq!(suite.brokers[1].set, ["shards=2"]);
+        suite.rows[0].cases[0].brokers.pop();
+        suite.rows[1].cases.clear();
+        drop_idle_brokers(&mut suite);
+        assert_eq!(suite.brokers.len(), 2);
     }
 
     #[test]

@@ -25,8 +25,8 @@ fn write_conditions(text: &mut String, results: &Results) {
     let machine = &results.machine;
     let _ = writeln!(
         text,
-        "{}: medians of {} rounds in turns (least and greatest in brackets). {}, {} cores, {} GB, \
-         Linux {}; brokers on core {}, the load on core {}.",
+        "{}: medians over the rounds in turns, of which there were {} (least and greatest in \
+         brackets). {}, {} cores, {} GB, Linux {}; brokers on core {}, the load on core {}.",
         utc(results.began_unix_ms),
         results.rounds_done(),
         machine.processor,
@@ -129,6 +129,9 @@ fn write_probes(text: &mut String, summary: &Summary) {
 }
 
 fn write_commands(text: &mut String, results: &Results) {
+    if results.runs.iter().all(|run| run.command.is_empty()) {
+        return;
+    }
     text.push_str("\nThe loads, each by `millstream-bench load`:\n\n");
     for case in results.suite.cases() {
         let run = results
