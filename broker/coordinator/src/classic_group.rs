@@ -590,7 +590,7 @@ impl ClassicGroup {
             generation: self.generation,
             protocol: self.protocol_name.clone(),
             leader: self.leader.clone(),
-            current_state_timestamp: self.state_timestamp_ms.unwrap_or(-1),
+            current_state_timestamp: self.recorded_state_timestamp(),
             members: members.collect(),
         };
         GroupRecord::GroupMetadata {
@@ -606,7 +606,7 @@ impl ClassicGroup {
             generation: 0,
             protocol: None,
             leader: None,
-            current_state_timestamp: self.state_timestamp_ms.unwrap_or(-1),
+            current_state_timestamp: self.recorded_state_timestamp(),
             members: Vec::new(),
         };
         GroupRecord::GroupMetadata {
@@ -615,10 +615,40 @@ impl ClassicGroup {
         }
     }
 
+    /// −1 for a group of a record without it, as they were before Kafka 2.1.
+    fn recorded_state_timestamp(&self) -> i64 {
+        self.state_timestamp_ms.unwrap_or(-1)
+    }
+
     pub(crate) fn tombstone(&self) -> GroupRecord {
         GroupRecord::GroupMetadata {
             group: self.id.clone(),
             value: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_written_as_it_was_read_with_and_without_a_time() {
+        for current_state_timestamp in [-1, 0, 1_700_000_000_000] {
+            let value = GroupMetadataValue {
+                protocol_type: "consumer".into(),
+                generation: 7,
+                protocol: None,
+                leader: None,
+                current_state_timestamp,
+                members: Vec::new(),
+            };
+            let group = ClassicGroup::restore(&"g".into(), &value, Vec::new());
+            let record = GroupRecord::GroupMetadata {
+                group: "g".into(),
+                value: Some(value),
+            };
+            assert_eq!(group.metadata_record(|_| Bytes::new()), record);
         }
     }
 }
