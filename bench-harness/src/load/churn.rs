@@ -13,7 +13,7 @@ use millstream_protocol::messages::produce_request::{PartitionProduceData, Topic
 use super::batch::Label;
 use super::pace::Pace;
 use super::payload::Random;
-use super::produce_frame::PRODUCE_VERSION;
+use super::produce_frame::{PRODUCE_VERSION, check_produced};
 use super::tally::Counts;
 use super::topic;
 use super::worker::Context;
@@ -105,12 +105,6 @@ async fn call(context: &Context, link: &ChurnLink, random: &mut Random) -> Resul
     let answer = connection
         .call_version(&request, PRODUCE_VERSION, timeout)
         .await?;
-    let partitions = answer
-        .responses
-        .iter()
-        .flat_map(|topic| &topic.partition_responses);
-    for partition in partitions {
-        accepted("producing", partition.error_code)?;
-    }
+    check_produced(&answer)?;
     Ok(template.content_bytes(1))
 }

@@ -8,6 +8,9 @@
 //! ```
 
 use bytes::Bytes;
+use millstream_protocol::messages::ProduceResponse;
+
+use crate::failure::{Failure, accepted};
 
 /// The version that is written.
 pub const PRODUCE_VERSION: i16 = 7;
@@ -124,6 +127,18 @@ fn put_string(bytes: &mut Vec<u8>, text: &str) {
 fn patch(bytes: &mut [u8], at: usize, length: usize) {
     let length = i32::try_from(length).expect("requests are bounded");
     bytes[at..at + SIZE].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Whether the broker has taken all that was produced.
+pub fn check_produced(answer: &ProduceResponse) -> Result<(), Failure> {
+    let partitions = answer
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partition_responses);
+    for partition in partitions {
+        accepted("producing", partition.error_code)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -20,12 +20,12 @@ use millstream_reactor::{Notify, Stream};
 use super::batch::{Identity, Label};
 use super::pace::Pace;
 use super::payload::Random;
-use super::produce_frame::{PRODUCE_VERSION, ProduceFrame};
+use super::produce_frame::{PRODUCE_VERSION, ProduceFrame, check_produced};
 use super::stamp::Stamp;
 use super::tally::Counts;
 use super::wire::{self, Answers};
 use super::worker::Context;
-use crate::failure::{Failure, accepted};
+use crate::failure::Failure;
 
 /// A connection that is to produce.
 #[derive(Debug)]
@@ -311,14 +311,7 @@ fn check(answer: &Bytes, correlation_id: i32) -> Result<(), Failure> {
     }
     let answer = decode_response::<ProduceRequest>(PRODUCE_VERSION, answer.clone())
         .map_err(|error| malformed(error.to_string()))?;
-    let partitions = answer
-        .responses
-        .iter()
-        .flat_map(|topic| &topic.partition_responses);
-    for partition in partitions {
-        accepted("producing", partition.error_code)?;
-    }
-    Ok(())
+    check_produced(&answer)
 }
 
 impl Context {

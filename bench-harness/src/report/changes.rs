@@ -94,16 +94,7 @@ mod tests {
     #[test]
     fn changes_stand_out_from_the_noise() {
         let then = fixture::results();
-        let mut now = then.clone();
-        for run in now.runs.iter_mut().filter(|run| run.broker == "fsync") {
-            run.load
-                .as_mut()
-                .unwrap()
-                .broker
-                .as_mut()
-                .unwrap()
-                .cpu_seconds *= 3.0;
-        }
+        let now = fixture::with_cpu_times(&then, 3.0);
         let mut written = Html::default();
         write(&mut written, &then, &now);
         let text = html::check(&written.finish());

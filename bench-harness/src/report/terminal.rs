@@ -191,16 +191,7 @@ mod tests {
     #[test]
     fn a_baseline_tells_what_changed() {
         let then = fixture::results();
-        let mut now = then.clone();
-        for run in now.runs.iter_mut().filter(|run| run.broker == "fsync") {
-            run.load
-                .as_mut()
-                .unwrap()
-                .broker
-                .as_mut()
-                .unwrap()
-                .cpu_seconds /= 2.0;
-        }
+        let now = fixture::with_cpu_times(&then, 0.5);
         let text = terminal(&now, Some(&then));
         assert!(text.contains("better   -50.0 %"), "{text}");
     }
