@@ -1,7 +1,7 @@
 //! `millstream-bench` measures a broker that speaks Kafka's protocol: Millstream or Apache Kafka.
 //!
-//! What only compares when both are measured alike (throughput by Kafka's own tools, CPU, memory,
-//! start) is put together by `scripts/bench-standing`.
+//! The same comparison with the tools of others is `scripts/bench-witness`; what a broker costs that
+//! does little is `scripts/bench-standing`.
 
 mod compare;
 mod failure;

@@ -1,1 +1,1 @@
-"""Measures Millstream beside Apache Kafka."""
+"""What a broker costs that has much and does little, for scripts/bench-standing."""

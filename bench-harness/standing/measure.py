@@ -1,30 +1,26 @@
-"""What a broker costs that has much and does little: idle, with many partitions or connections,
-and how soon it is there again.
+"""Rounds of both brokers: idle, with many partitions or connections, and how soon they are there
+again; and the table of them.
 """
 
 import contextlib
+import os
 import pathlib
 import shutil
 import socket
+import statistics
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 
-from .brokers import (
-    Kafka,
-    Millstream,
-    bench,
-    binaries,
-    cpu_seconds,
-    machine,
-    resident_megabytes,
-    run,
-    say,
-    start,
-    table,
-)
+from programs import release as release_binaries
+from programs import run, toolchain
+from witness.usage import cpu_seconds, resident_bytes
 
+from .brokers import Kafka, Millstream, start
+
+MIB = 1 << 20
 PARTITIONS_A_TOPIC = 1000
 SETTLE_SECONDS = 5
 IDLE_SECONDS = 10
@@ -80,19 +76,19 @@ def measure(broker, release, options):
     figures = {"start": start(release, broker)}
     try:
         figures["idle"] = idle(broker)
-        figures["resident"] = resident_megabytes(broker.pid)
+        figures["resident"] = resident_bytes(broker.pid) / MIB
         with contextlib.ExitStack() as stack:
             for _ in range(options.connections):
                 connect(broker, stack)
             time.sleep(SETTLE_SECONDS)
-            figures["resident_connections"] = resident_megabytes(broker.pid)
+            figures["resident_connections"] = resident_bytes(broker.pid) / MIB
         broker.stop()
         start(release, broker)
         figures["create"] = create(broker, release, "many-0")
         for number in range(1, options.partitions // PARTITIONS_A_TOPIC):
             create(broker, release, f"many-{number}")
         figures["idle_partitions"] = idle(broker)
-        figures["resident_partitions"] = resident_megabytes(broker.pid)
+        figures["resident_partitions"] = resident_bytes(broker.pid) / MIB
         broker.stop()
         figures["start_partitions"] = start(release, broker)
     finally:
@@ -128,10 +124,10 @@ def fill(broker, release, count):
 
 def main(options, base):
     """Runs the rounds; the page's text."""
-    release = binaries()
+    release = release_binaries()
     contenders = {
-        "Millstream": lambda folder: Millstream(folder, None, release, options.set),
-        "Apache Kafka": lambda folder: Kafka(folder, None),
+        "Millstream": lambda folder: Millstream(folder, release, options.set),
+        "Apache Kafka": lambda folder: Kafka(folder),
     }
     rounds = {name: [] for name in contenders}
     for number in range(1, options.rounds + 1):
@@ -156,3 +152,29 @@ def main(options, base):
     rows = [(key, title.format(**words), unit, digits) for key, title, unit, digits in rows]
     return (f"Medians of {options.rounds} rounds in turns (least and greatest in brackets), "
             f"{machine()}.\n\n{table(rows, rounds)}")
+
+
+def cell(found, unit, digits):
+    """The median of figures, with the least and the greatest."""
+    low, high = min(found), max(found)
+    return f"{statistics.median(found):.{digits}f} {unit} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def table(rows, rounds):
+    """Rows of (key, title, unit, digits) of the rounds' figures, by contender."""
+    lines = ["| | " + " | ".join(rounds) + " |", "|---" * (len(rounds) + 1) + "|"]
+    for key, title, unit, digits in rows:
+        cells = (cell([figures[key] for figures in rounds[name]], unit, digits)
+                 for name in rounds)
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def machine():
+    """What the figures were measured on."""
+    return (f"Apache Kafka {toolchain.kafka_version()}, {os.cpu_count()} cores, "
+            f"Linux {os.uname().release}")
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)

@@ -32,14 +32,23 @@ pub struct Programs {
     pub millstreamd: PathBuf,
     /// The script that starts Apache Kafka.
     pub kafka: PathBuf,
+    /// The folder of the witnesses, a program of Python's.
+    pub witness: PathBuf,
 }
 
+/// Where the scripts lie that are not named, in a folder above this one or above the program.
+const KAFKA: &str = "scripts/peers/kafka";
+const WITNESS: &str = "bench-harness/witness";
+
 impl Programs {
-    /// Those beside this one; the script from the folder above that has it, unless it is named.
+    /// Those beside this one; scripts from the folder above that has them, unless they are named.
     ///
     /// # Errors
     /// This program cannot tell where it is.
-    pub fn find(kafka: Option<PathBuf>) -> Result<Programs, CompareError> {
+    pub fn find(
+        kafka: Option<PathBuf>,
+        witness: Option<PathBuf>,
+    ) -> Result<Programs, CompareError> {
         let bench = std::env::current_exe()
             .map_err(|cause| CompareError::file("the running program", cause))?;
         let folder = bench.parent().unwrap_or(Path::new("/")).to_owned();
@@ -51,16 +60,16 @@ impl Programs {
             .map(|folder| folder.join("millstreamd"));
         let millstreamd = daemons.clone().find(|path| path.exists());
         let from_here = std::env::current_dir().unwrap_or_default();
-        let script = |folder: &Path| {
-            let path = folder.join("scripts/peers/kafka");
-            path.exists().then_some(path)
+        let above = |name: &str| {
+            let folders = from_here.ancestors().chain(bench.ancestors());
+            let mut paths = folders.map(|folder| folder.join(name));
+            let found = paths.find(|path| path.exists());
+            found.unwrap_or_else(|| PathBuf::from(name))
         };
-        let kafka = kafka
-            .or_else(|| from_here.ancestors().find_map(script))
-            .or_else(|| bench.ancestors().find_map(script));
         Ok(Programs {
             millstreamd: millstreamd.unwrap_or_else(|| folder.join("millstreamd")),
-            kafka: kafka.unwrap_or_else(|| PathBuf::from("scripts/peers/kafka")),
+            kafka: kafka.unwrap_or_else(|| above(KAFKA)),
+            witness: witness.unwrap_or_else(|| above(WITNESS)),
             bench,
         })
     }

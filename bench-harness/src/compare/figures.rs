@@ -86,17 +86,20 @@ pub const FIGURES: &[Figure] = &[
     figure("client_busy", "Load, part of its cores", "", None, |run| {
         Some(run.load.as_ref()?.client.busy)
     }),
+    figure("mean_ms", "Latency, mean", "ms", LESS, |run| {
+        latency_ms(run, |latency| Some(latency.mean))
+    }),
     figure("p50_ms", "Latency p50", "ms", LESS, |run| {
-        latency_ms(run, |latency| latency.p50)
+        latency_ms(run, |latency| Some(latency.p50))
     }),
     figure("p90_ms", "p90", "ms", LESS, |run| {
         latency_ms(run, |latency| latency.p90)
     }),
     figure("p99_ms", "p99", "ms", LESS, |run| {
-        latency_ms(run, |latency| latency.p99)
+        latency_ms(run, |latency| Some(latency.p99))
     }),
     figure("p999_ms", "p99.9", "ms", LESS, |run| {
-        latency_ms(run, |latency| latency.p999)
+        latency_ms(run, |latency| Some(latency.p999))
     }),
     figure("p9999_ms", "p99.99", "ms", LESS, |run| {
         latency_ms(run, |latency| latency.p9999)
@@ -116,7 +119,7 @@ pub const FIGURES: &[Figure] = &[
         None,
         |run| {
             let load = run.load.as_ref()?;
-            Some(load.broker.as_ref()?.written_bytes / MB / load.measured.seconds)
+            Some(load.broker.as_ref()?.written_bytes? / MB / load.measured.seconds)
         },
     ),
     figure(
@@ -126,13 +129,13 @@ pub const FIGURES: &[Figure] = &[
         None,
         |run| {
             let load = run.load.as_ref()?;
-            Some(load.broker.as_ref()?.read_bytes / MB / load.measured.seconds)
+            Some(load.broker.as_ref()?.read_bytes? / MB / load.measured.seconds)
         },
     ),
     figure("switches_s", "Context switches", "/s", LESS, |run| {
         let load = run.load.as_ref()?;
         let broker = load.broker.as_ref()?;
-        let switches = broker.voluntary_switches + broker.involuntary_switches;
+        let switches = broker.voluntary_switches? + broker.involuntary_switches?;
         Some(switches / load.measured.seconds)
     }),
 ];
@@ -187,7 +190,8 @@ fn moved_mb_per_second(run: &Run, of: fn(&LoadResult) -> Option<&Moved>) -> Opti
     Some(of(load)?.bytes / MB / load.measured.seconds)
 }
 
-fn latency_ms(run: &Run, of: fn(&Latency) -> f64) -> Option<f64> {
+fn latency_ms(run: &Run, of: fn(&Latency) -> Option<f64>) -> Option<f64> {
     let latency = run.load.as_ref()?.latency_us.as_ref()?;
-    (latency.count > 0.0).then(|| of(latency) / 1e3)
+    let micros = of(latency)?;
+    (latency.count > 0.0).then_some(micros / 1e3)
 }

@@ -1,6 +1,7 @@
-//! What `millstream-bench load --output json` prints: one load on one broker.
+//! What `millstream-bench load --output json` prints, and what a witness prints: one load on one
+//! broker.
 //!
-//! Parts that a workload has no use for are null. Names that are not known here are passed over, so
+//! Parts that a workload has no use for, or that a witness does not know, are null. Names that are not known here are passed over, so
 //! that a result of a later version can still be read.
 
 use serde::{Deserialize, Serialize};
@@ -61,9 +62,11 @@ pub struct Moved {
     /// Bytes of their keys and values.
     pub bytes: f64,
     /// Requests.
-    pub requests: f64,
+    #[serde(default)]
+    pub requests: Option<f64>,
     /// Requests that failed.
-    pub errors: f64,
+    #[serde(default)]
+    pub errors: Option<f64>,
 }
 
 /// Percentiles.
@@ -76,15 +79,18 @@ pub struct Latency {
     /// Half of them took no longer.
     pub p50: f64,
     /// 90 %.
-    pub p90: f64,
+    #[serde(default)]
+    pub p90: Option<f64>,
     /// 99 %.
     pub p99: f64,
     /// 99.9 %.
     pub p999: f64,
     /// 99.99 %.
-    pub p9999: f64,
+    #[serde(default)]
+    pub p9999: Option<f64>,
     /// The longest.
-    pub max: f64,
+    #[serde(default)]
+    pub max: Option<f64>,
 }
 
 /// What a reader from the beginning got.
@@ -142,13 +148,17 @@ pub struct BrokerCost {
     /// Resident memory at the end.
     pub resident_bytes: f64,
     /// Read from the disk.
-    pub read_bytes: f64,
+    #[serde(default)]
+    pub read_bytes: Option<f64>,
     /// Written to the disk.
-    pub written_bytes: f64,
+    #[serde(default)]
+    pub written_bytes: Option<f64>,
     /// Switches because it waited.
-    pub voluntary_switches: f64,
+    #[serde(default)]
+    pub voluntary_switches: Option<f64>,
     /// Switches because something else was to run.
-    pub involuntary_switches: f64,
+    #[serde(default)]
+    pub involuntary_switches: Option<f64>,
 }
 
 impl LoadResult {
@@ -177,5 +187,40 @@ impl LoadResult {
 
     fn directions(&self) -> impl Iterator<Item = &Moved> {
         self.produced.iter().chain(&self.consumed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What bench-harness/witness has printed.
+    const WITNESS: &str = include_str!("../../witness/tests/kafka-e2e-latency.json");
+
+    #[test]
+    fn a_witness_tells_as_much_as_it_knows() {
+        let told = LoadResult::parse(WITNESS).unwrap();
+        assert_eq!(told.workload, "kafka-e2e-latency");
+        assert_eq!(
+            (told.moved_records(), told.moved_bytes()),
+            (3998.0, 3998.0 * 1024.0)
+        );
+        let latency = told.latency_us.unwrap();
+        assert!(latency.mean > 0.0 && latency.p50 <= latency.p999);
+        assert_eq!(
+            (latency.p90, latency.p9999, latency.max),
+            (None, None, None)
+        );
+        let broker = told.broker.unwrap();
+        assert!(broker.cpu_seconds > 0.0 && broker.written_bytes > Some(1e6));
+        assert_eq!(broker.voluntary_switches, None);
+    }
+
+    #[test]
+    fn what_everything_rests_on_is_not_left_out() {
+        for name in ["\"measured\"", "\"cpu_seconds\"", "\"p50\""] {
+            let text = WITNESS.replacen(name, "\"else\"", 1);
+            assert!(LoadResult::parse(&text).is_err(), "{name}");
+        }
     }
 }

@@ -54,7 +54,7 @@ use crate::report;
 /// What to compare.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// `standard`, `short`, or a file like bench-harness/src/compare/suites/standard.toml.
+    /// `standard`, `short`, `witness`, or a file like bench-harness/src/compare/suites/standard.toml.
     #[arg(long, default_value = "standard")]
     suite: String,
     /// Turns of each broker; the suite's number by default.
@@ -87,6 +87,9 @@ pub struct Options {
     /// The script that starts Apache Kafka; looked for in the folders above this one by default.
     #[arg(long, value_name = "FILE")]
     kafka: Option<PathBuf>,
+    /// The folder of the witnesses, tools that others wrote; looked for likewise.
+    #[arg(long, value_name = "DIR")]
+    witness: Option<PathBuf>,
 }
 
 /// Compares, and writes what was found out.
@@ -162,7 +165,7 @@ fn prepare(options: &Options, folder: &Path) -> Result<Workshop, CompareError> {
         options.load_cores.clone()
     };
     Ok(Workshop {
-        programs: Programs::find(options.kafka.clone())?,
+        programs: Programs::find(options.kafka.clone(), options.witness.clone())?,
         folder: folder.to_owned(),
         broker_cores,
         load_cores,
@@ -177,6 +180,11 @@ fn begin(suite: Suite, rounds: usize, workshop: &Workshop) -> Results {
     let mut notes = Vec::new();
     if !suite.for_publication {
         notes.push("Not for publication: this suite is short.".to_owned());
+    } else if rounds < suite.rounds {
+        let asked = suite.rounds;
+        notes.push(format!(
+            "Not for publication: {rounds} of the {asked} rounds that this suite asks for."
+        ));
     }
     let overlap = |core: &usize| workshop.load_cores.contains(core);
     if workshop.broker_cores.iter().any(overlap) {

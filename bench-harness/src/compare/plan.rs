@@ -217,11 +217,10 @@ pub fn around(broker: &Contender) -> f64 {
 
 fn expected(case: &Case) -> f64 {
     let prepare = case.prepare.iter().map(|load| load_seconds(load, None));
-    let load = case
-        .load
-        .iter()
+    let measured = case
+        .measured()
         .map(|load| load_seconds(load, case.expected_seconds));
-    prepare.chain(load).sum::<f64>()
+    prepare.chain(measured).sum::<f64>()
 }
 
 /// What a load takes by its options.

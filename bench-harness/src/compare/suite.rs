@@ -12,6 +12,8 @@
 //! id = "1a"
 //! brokers = ["kafka", "fsync"]     # each is measured alike
 //! load = "produce --partitions 1"  # options of `millstream-bench load`
+//! # or, in its place, a program that nobody here wrote, run by bench-harness/witness:
+//! witness = "kafka-producer-perf-test --partitions 1 --records 1000000"
 //! [[row.bar]]
 //! of = "fsync.mb_per_cpu_s@1a / kafka.mb_per_cpu_s@1a"
 //! at_least = 6
@@ -35,6 +37,7 @@ pub const PROBE: &str = "probe";
 
 const STANDARD: &str = include_str!("suites/standard.toml");
 const SHORT: &str = include_str!("suites/short.toml");
+const WITNESS: &str = include_str!("suites/witness.toml");
 
 /// What is measured, on which brokers, and what is asked of the figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -161,9 +164,13 @@ pub struct Case {
     /// The page cache is dropped before the load.
     #[serde(default)]
     pub drop_page_cache: bool,
-    /// The load; without one only the broker's memory is looked at.
-    #[serde(default)]
+    /// The load; without one, and without a witness, only the broker's memory is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<String>,
+    /// In the place of the load: a tool of others and its options, as bench-harness/witness has
+    /// them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<String>,
     /// About how long it takes where its options do not tell.
     #[serde(default)]
     pub expected_seconds: Option<f64>,
@@ -223,6 +230,7 @@ impl Suite {
         match name {
             "standard" => Suite::parse(name, STANDARD),
             "short" => Suite::parse(name, SHORT),
+            "witness" => Suite::parse(name, WITNESS),
             file => {
                 let text = std::fs::read_to_string(Path::new(file))
                     .map_err(|cause| CompareError::file(file, cause))?;
@@ -317,6 +325,9 @@ impl Suite {
             if !ids.insert(&case.id) {
                 return Err(format!("there are two cases {:?}", case.id));
             }
+            if case.load.is_some() && case.witness.is_some() {
+                return Err(format!("case {}: a load or a witness, not both", case.id));
+            }
             for broker in &case.brokers {
                 if self.broker(broker).is_none() {
                     return Err(format!("case {}: no broker {broker:?}", case.id));
@@ -358,9 +369,24 @@ impl Suite {
 }
 
 impl Case {
-    /// All its loads.
+    /// All that is put on the broker.
     pub fn loads(&self) -> impl Iterator<Item = &str> {
-        self.prepare.iter().chain(&self.load).map(String::as_str)
+        let prepare = self.prepare.iter().map(String::as_str);
+        prepare.chain(self.measured())
+    }
+
+    /// What is measured: the load or the witness.
+    pub fn measured(&self) -> Option<&str> {
+        self.load.as_deref().or(self.witness.as_deref())
+    }
+
+    /// The command that runs what is measured, with its options worked out.
+    pub fn command_line(&self, options: &str) -> String {
+        let program = match self.witness {
+            Some(_) => "python3 bench-harness/witness",
+            None => "millstream-bench load",
+        };
+        format!("{program} {options}")
     }
 }
 
@@ -401,6 +427,9 @@ mod tests {
         assert_eq!(sorted, (1..=14).collect::<Vec<_>>());
         let short = Suite::load("short").unwrap();
         assert!(!short.for_publication);
+        let witness = Suite::load("witness").unwrap();
+        assert!(witness.for_publication && witness.rounds >= 5);
+        assert!(witness.cases().all(|case| case.witness.is_some()));
     }
 
     #[test]
@@ -427,5 +456,35 @@ mod tests {
             error.contains("nothing measures kafka.mb_per_cpu@"),
             "{error}"
         );
+        let text = SHORT.replacen("load = ", "witness = \"kafka-e2e-latency\"\nload = ", 1);
+        let error = Suite::parse("mine", &text).unwrap_err().to_string();
+        assert!(error.contains("a load or a witness"), "{error}");
+    }
+
+    #[test]
+    fn a_witness_stands_in_the_place_of_a_load() {
+        let text = SHORT.replacen("load = ", "witness = ", 1);
+        let suite = Suite::parse("mine", &text).unwrap();
+        let cases: Vec<_> = suite.cases().collect();
+        let (witness, load) = (cases[0], cases[1]);
+        assert!(witness.load.is_none() && witness.measured() == witness.witness.as_deref());
+        assert_eq!(witness.loads().count(), 1);
+        assert_eq!(
+            witness.command_line("some-tool --size 1"),
+            "python3 bench-harness/witness some-tool --size 1"
+        );
+        assert_eq!(
+            load.command_line("produce"),
+            "millstream-bench load produce"
+        );
+        // What a witness needs to be worked out is known before it is run.
+        let size = "witness = \"produce --size ";
+        let text = text.replacen(
+            &format!("{size}1024"),
+            &format!("{size}{{nobody.mb_s@2}}"),
+            1,
+        );
+        let error = Suite::parse("mine", &text).unwrap_err().to_string();
+        assert!(error.contains("nothing measures nobody.mb_s@2"), "{error}");
     }
 }

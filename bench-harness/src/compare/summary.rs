@@ -258,7 +258,7 @@ mod tests {
             load.client.busy = 0.94;
             let broker = load.broker.as_mut().unwrap();
             broker.busy = 0.89;
-            broker.written_bytes = 0.79 * 1e9 * load.measured.seconds;
+            broker.written_bytes = Some(0.79 * 1e9 * load.measured.seconds);
         }
         assert_eq!(limits(&results), (vec![], vec![]));
         assert_eq!(
@@ -268,7 +268,7 @@ mod tests {
         for run in &mut results.runs {
             let load = run.load.as_mut().unwrap();
             let seconds = load.measured.seconds;
-            load.broker.as_mut().unwrap().written_bytes = 0.8 * 1e9 * seconds;
+            load.broker.as_mut().unwrap().written_bytes = Some(0.8 * 1e9 * seconds);
         }
         assert_eq!(limits(&results).0, vec![Limit::Disk]);
     }

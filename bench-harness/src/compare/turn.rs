@@ -127,7 +127,7 @@ impl Workshop {
             case: case.id.clone(),
             broker: turn.contender.id.clone(),
             round: turn.round,
-            command: case.load.clone().unwrap_or_default(),
+            command: case.measured().unwrap_or_default().to_owned(),
             load: None,
             resident_bytes: None,
             failure: None,
@@ -162,9 +162,12 @@ impl Workshop {
                 results.notes.push(note.to_owned());
             }
         }
-        if let Some(load) = &case.load {
-            run.command = work_out(load, results)?;
-            run.load = Some(self.load(stand, &run.command, &topic)?);
+        if let Some(measured) = case.measured() {
+            run.command = work_out(measured, results)?;
+            run.load = Some(match case.witness {
+                Some(_) => self.witness(stand, &run.command, &topic)?,
+                None => self.load(stand, &run.command, &topic)?,
+            });
         }
         Ok(())
     }
@@ -176,13 +179,39 @@ impl Workshop {
         load: &str,
         topic: &str,
     ) -> Result<LoadResult, CompareError> {
-        let cores: Vec<String> = stand.load_cores.iter().map(ToString::to_string).collect();
         let mut command = Command::new(&self.programs.bench);
         command
             .args(["-b", &stand.broker.address, "load"])
             .args(load.split_whitespace())
-            .args(["--topic", topic, "--cores", &cores.join(",")])
             .args(["--output", "json"]);
+        self.put_on(stand, command, load, topic)
+    }
+
+    /// Runs one tool of others and gives its result.
+    fn witness(
+        &mut self,
+        stand: &Stand<'_>,
+        witness: &str,
+        topic: &str,
+    ) -> Result<LoadResult, CompareError> {
+        let mut command = Command::new("python3");
+        command
+            .arg(&self.programs.witness)
+            .args(witness.split_whitespace())
+            .args(["--bootstrap-server", &stand.broker.address]);
+        self.put_on(stand, command, witness, topic)
+    }
+
+    /// Runs what prints a result, with what it is told of the broker and of its own place.
+    fn put_on(
+        &mut self,
+        stand: &Stand<'_>,
+        mut command: Command,
+        load: &str,
+        topic: &str,
+    ) -> Result<LoadResult, CompareError> {
+        let cores: Vec<String> = stand.load_cores.iter().map(ToString::to_string).collect();
+        command.args(["--topic", topic, "--cores", &cores.join(",")]);
         if let Some(pid) = stand.broker.pid {
             command.args(["--broker-pid", &pid.to_string()]);
         }

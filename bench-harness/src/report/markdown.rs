@@ -132,14 +132,15 @@ fn write_commands(text: &mut String, results: &Results) {
     if results.runs.iter().all(|run| run.command.is_empty()) {
         return;
     }
-    text.push_str("\nThe loads, each by `millstream-bench load`:\n\n");
+    text.push_str("\nThe loads:\n\n");
     for case in results.suite.cases() {
         let run = results
             .runs
             .iter()
             .find(|run| run.case == case.id && !run.command.is_empty());
         if let Some(run) = run {
-            let _ = writeln!(text, "- {}: `{}`", case.id, run.command);
+            let command = case.command_line(&run.command);
+            let _ = writeln!(text, "- {}: `{command}`", case.id);
         }
     }
 }
@@ -179,6 +180,9 @@ mod tests {
         let ours = "| Millstream, fsync | 800 (760–840) | 0.50 (0.48–0.53) |";
         assert!(text.contains(ours), "{text}");
         assert!(text.contains("limited by the load"), "{text}");
-        assert!(text.contains("- 1a: `produce --size 1024`"), "{text}");
+        assert!(
+            text.contains("- 1a: `millstream-bench load produce --size 1024`"),
+            "{text}"
+        );
     }
 }

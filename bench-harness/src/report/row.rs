@@ -370,11 +370,7 @@ fn write_commands(html: &mut Html, results: &Results, case: &Case) {
         .find(|run| run.case == case.id && !run.command.is_empty());
     if let Some(run) = run {
         html.open("p", "class=\"soft\"");
-        html.element(
-            "code",
-            "",
-            &format!("millstream-bench load {}", run.command),
-        );
+        html.element("code", "", &case.command_line(&run.command));
         html.close();
     }
 }

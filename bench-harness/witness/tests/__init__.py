@@ -1,0 +1,1 @@
+"""Tests of the witnesses, with what Kafka's tools did print."""
