@@ -82,6 +82,7 @@ def main():
     import kafka_consumer_perf_test
     import kafka_e2e_latency
     import kafka_producer_perf_test
+    import kafka_tool
     import librdkafka
 
     options = arguments()
@@ -93,8 +94,12 @@ def main():
         "librdkafka-consume": librdkafka.consume,
         "librdkafka-end-to-end": librdkafka.end_to_end,
     }[options.tool]
-    librdkafka.make_topic(options)
-    print(json.dumps(run(options)))
+    try:
+        librdkafka.make_topic(options)
+        found = run(options)
+    except (kafka_tool.Unclear, librdkafka.KafkaException) as failed:
+        sys.exit(f"{options.tool}: {failed}")
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ n / rate seconds, whatever has become of the earlier ones, and takes its latency
 is received.
 """
 
+import concurrent.futures
 import gc
 import pathlib
 import sys
@@ -39,6 +40,8 @@ def make_topic(options):
     made = admin.create_topics([NewTopic(options.topic, options.partitions, 1)])
     try:
         made[options.topic].result(WAIT_SECONDS)
+    except concurrent.futures.TimeoutError:
+        sys.exit(f"{options.bootstrap_server} did not answer within {WAIT_SECONDS} s")
     except KafkaException as refused:
         if refused.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise

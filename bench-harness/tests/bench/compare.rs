@@ -76,6 +76,19 @@ brokers = ["one"]
 load = "produce --nonsense"
 "#;
 
+/// A tool that prints what it was called with, in the form of a load.
+const WITNESS: &str = r#"
+import json, sys
+print(json.dumps({
+    "workload": sys.argv[1],
+    "options": {"arguments": sys.argv[1:]},
+    "measured": {"seconds": 2.0},
+    "produced": {"records": 10, "bytes": 1000000},
+    "latency_us": {"count": 10, "mean": 1500.0, "p50": 1000, "p99": 2000, "p999": 0},
+    "client": {"cpu_seconds": 1.0, "busy": 0.5},
+}))
+"#;
+
 /// A suite for these nodes, in a folder.
 fn write_suite(folder: &Path, one: &Node, other: &Node, without: &str) -> String {
     let text = SUITE
@@ -169,4 +182,46 @@ fn a_load_that_fails_is_told_and_the_others_go_on() {
     assert!(!success && said.contains("no row or case 9"), "{said}");
     let (success, _, said) = one.bench(&format!("compare --suite {suite} --broker kafka"));
     assert!(!success && said.contains("no row of the suite"), "{said}");
+}
+
+#[test]
+fn a_witness_is_told_of_the_broker_and_told_of() {
+    let (one, other) = (Node::start(1), Node::start(1));
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let suite = write_suite(folder.path(), &one, &other, "[[row]]\nnumber = 2");
+    let text = fs::read_to_string(&suite).expect("the suite");
+    let text = text.replace("load = \"produce", "witness = \"some-tool");
+    fs::write(&suite, text).expect("a file");
+    let (output, witness) = (folder.path().join("out"), folder.path().join("witness"));
+    fs::create_dir(&witness).expect("a folder");
+    fs::write(witness.join("__main__.py"), WITNESS).expect("a file");
+    let (dir, witness) = (folder.path().display(), witness.display());
+    let words = format!(
+        "compare --suite {suite} --rounds 1 --witness {witness} --dir {dir} --output-dir {}",
+        output.display()
+    );
+    let (success, printed, said) = one.bench(&words);
+    assert!(success, "{said}\n{printed}");
+    assert!(said.contains("Not for publication") || printed.contains("Not for publication"));
+
+    let path = output.join("results.json");
+    let text = fs::read_to_string(&path).expect("the results");
+    let results: Value = serde_json::from_str(&text).expect("JSON");
+    let load = &results["runs"][0]["load"];
+    let arguments = load["options"]["arguments"].as_array().expect("words");
+    let words: Vec<_> = arguments.iter().filter_map(Value::as_str).collect();
+    let address = one.address().to_string();
+    let begin = ["some-tool", "--size", "100", "--partitions", "2"];
+    assert_eq!(words[..5], begin, "{words:?}");
+    for pair in [["--bootstrap-server", &address], ["--topic", "case-1"]] {
+        assert!(words.windows(2).any(|two| two == pair), "{words:?}");
+    }
+    let figures = &results["summary"]["1"]["one"]["figures"];
+    assert_eq!(figures["produced_mb_s"]["median"], 0.5);
+    assert_eq!(figures["mean_ms"]["median"], 1.5);
+    assert_eq!(figures.get("p90_ms"), None, "nobody has told");
+    let (success, printed, said) = one.bench(&format!("report {} --markdown", path.display()));
+    assert!(success, "{said}");
+    let command = "- 1: `python3 bench-harness/witness some-tool --size 100 ";
+    assert!(printed.contains(command), "{printed}");
 }
