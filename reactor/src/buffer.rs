@@ -10,9 +10,14 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use nix::sys::mman::{MmapAdvise, madvise};
 
 /// Alignment of memory, position and length of O_DIRECT transfers, in bytes.
 pub const BLOCK_SIZE: usize = 4096;
+
+/// Memory of one huge page, in bytes. The kernel takes such a page into a transfer at once, where
+/// it looks up each of the small ones.
+const HUGE_PAGE: usize = 2 << 20;
 
 /// An allocation aligned to [`BLOCK_SIZE`], with nothing in it yet.
 struct Allocation {
@@ -34,6 +39,11 @@ impl Allocation {
         let Some(pointer) = NonNull::new(pointer) else {
             handle_alloc_error(layout)
         };
+        if capacity >= HUGE_PAGE {
+            // Advice: without huge pages it is ordinary memory.
+            // SAFETY: the range was just allocated, and its content does not matter.
+            let _ = unsafe { madvise(pointer.cast(), capacity, MmapAdvise::MADV_HUGEPAGE) };
+        }
         Allocation { pointer, capacity }
     }
 
@@ -53,7 +63,8 @@ impl Allocation {
     }
 
     fn layout(capacity: usize) -> Layout {
-        Layout::from_size_align(capacity, BLOCK_SIZE).expect("a buffer is smaller than isize::MAX")
+        let align = if capacity >= HUGE_PAGE { HUGE_PAGE } else { BLOCK_SIZE };
+        Layout::from_size_align(capacity, align).expect("a buffer is smaller than isize::MAX")
     }
 }
 

@@ -184,7 +184,7 @@ impl StoreConfig {
             root: root.into(),
             shard,
             tail_memory_bytes: 64 << 20,
-            tail_buffer_bytes: 1 << 20,
+            tail_buffer_bytes: 2 << 20,
             index_memory_bytes: 8 << 20,
             open_files: 256,
             checkpoint_bytes: 128 << 20,
