@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::compression::{Codec, CompressionError, Decompressor};
 use crate::record_batch::{
-    BatchError, BatchHeader, BatchView, Record, RecordsError, RecordsIter, TimestampType,
+    BatchError, BatchHeader, BatchView, RecordOutline, RecordsError, RecordsIter, TimestampType,
 };
 use crate::{ErrorCode, Offset};
 
@@ -143,8 +143,15 @@ pub fn validate(
     let payload = decompressor
         .decompress(codec, batch.payload(), settings.decompressed_max_bytes)
         .map_err(refused_compression)?;
-    for record in RecordsIter::new(header, payload) {
-        walk.visit(&record.map_err(refused_records)?)?;
+    let mut records = RecordsIter::new(header, payload);
+    loop {
+        while let Some(record) = records.next_plain() {
+            walk.visit(record)?;
+        }
+        match records.next() {
+            Some(record) => walk.visit(record.map_err(refused_records)?.into())?,
+            None => break,
+        }
     }
     let uncompressed_bytes = payload.len();
     walk.finish()?;
@@ -312,31 +319,17 @@ impl<'a> RecordsWalk<'a> {
         }
     }
 
-    #[inline]
-    fn visit(&mut self, record: &Record<'_>) -> Result<(), InvalidBatch> {
+    #[inline(always)]
+    fn visit(&mut self, record: RecordOutline) -> Result<(), InvalidBatch> {
         let index = self.next_offset_delta;
         if record.offset_delta != index {
-            let delta = record.offset_delta;
-            let message = format!("record {index} has the offset delta {delta}");
-            return Err(InvalidBatch::record(message));
+            return Err(wrong_offset_delta(index, record.offset_delta));
         }
         self.next_offset_delta += 1;
-        if self.settings.compacted && record.key.is_none() {
-            self.add_error(index, || {
-                "a compacted topic takes no record without a key".to_owned()
-            });
+        if self.settings.compacted && !record.has_key {
+            self.note_missing_key(index);
         } else if self.is_out_of_range(record.timestamp) {
-            self.timestamp_is_invalid = true;
-            let earliest = self
-                .now_ms
-                .saturating_sub(self.settings.timestamp_before_max_ms);
-            let latest = self
-                .now_ms
-                .saturating_add(self.settings.timestamp_after_max_ms);
-            let timestamp = record.timestamp;
-            self.add_error(index, || {
-                format!("the timestamp {timestamp} is not within [{earliest}, {latest}]")
-            });
+            self.note_timestamp(index, record.timestamp);
         }
         if record.timestamp > self.max_timestamp {
             self.max_timestamp = record.timestamp;
@@ -345,6 +338,25 @@ impl<'a> RecordsWalk<'a> {
         Ok(())
     }
 
+    #[cold]
+    fn note_missing_key(&mut self, index: i32) {
+        self.add_error(index, || {
+            "a compacted topic takes no record without a key".to_owned()
+        });
+    }
+
+    #[cold]
+    fn note_timestamp(&mut self, index: i32, timestamp: i64) {
+        self.timestamp_is_invalid = true;
+        let settings = self.settings;
+        let earliest = self.now_ms.saturating_sub(settings.timestamp_before_max_ms);
+        let latest = self.now_ms.saturating_add(settings.timestamp_after_max_ms);
+        self.add_error(index, || {
+            format!("the timestamp {timestamp} is not within [{earliest}, {latest}]")
+        });
+    }
+
+    #[inline(always)]
     fn is_out_of_range(&self, timestamp: i64) -> bool {
         if self.settings.timestamp_type == TimestampType::LogAppendTime || timestamp == -1 {
             return false;
@@ -387,6 +399,11 @@ impl<'a> RecordsWalk<'a> {
             )
         })
     }
+}
+
+#[cold]
+fn wrong_offset_delta(index: i32, delta: i32) -> InvalidBatch {
+    InvalidBatch::record(format!("record {index} has the offset delta {delta}"))
 }
 
 /// The header with the timestamps that a broker sets, and the CRC that goes with it.

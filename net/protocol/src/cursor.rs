@@ -68,6 +68,13 @@ impl<'a> Cursor<'a> {
         Ok(&rest[..count])
     }
 
+    /// Passes over `count` of [`Self::rest`], which are there.
+    #[inline]
+    pub(crate) fn skip(&mut self, count: usize) {
+        debug_assert!(count <= self.remaining());
+        self.position += count;
+    }
+
     /// Reads one byte.
     #[inline]
     pub fn u8(&mut self) -> Result<u8, CursorError> {

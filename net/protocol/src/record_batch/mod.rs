@@ -17,5 +17,5 @@ mod view;
 
 pub use builder::{BatchBuilder, ControlType, control_batch};
 pub use header::{BatchAttributes, BatchError, BatchHeader, TimestampType, increment_sequence};
-pub use records::{Headers, Record, RecordHeader, RecordsError, RecordsIter};
+pub use records::{Headers, Record, RecordHeader, RecordOutline, RecordsError, RecordsIter};
 pub use view::{BatchView, Batches, patch_base_offset, patch_leader_epoch};

@@ -120,6 +120,27 @@ impl<'a> Headers<'a> {
     }
 }
 
+/// What validation wants to know of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordOutline {
+    /// As in [`Record`].
+    pub offset_delta: i32,
+    /// As in [`Record`].
+    pub timestamp: i64,
+    /// Whether it has a key.
+    pub has_key: bool,
+}
+
+impl From<Record<'_>> for RecordOutline {
+    fn from(record: Record<'_>) -> RecordOutline {
+        RecordOutline {
+            offset_delta: record.offset_delta,
+            timestamp: record.timestamp,
+            has_key: record.key.is_some(),
+        }
+    }
+}
+
 /// The records of an uncompressed payload. Ends after the header's count or the first error.
 #[derive(Debug, Clone)]
 pub struct RecordsIter<'a> {
@@ -147,6 +168,49 @@ impl<'a> RecordsIter<'a> {
         }
     }
 
+    /// The next record's outline, if the record is as most are: well-formed, below 2 MiB, within
+    /// some minutes of the batch's first one, without headers. Otherwise nothing is read, and
+    /// [`Iterator::next`] tells. Several times as fast as that.
+    #[inline]
+    pub fn next_plain(&mut self) -> Option<RecordOutline> {
+        /// Bytes up to the key that such a record has at most.
+        const HEAD: usize = 16;
+        if self.index >= self.count {
+            return None;
+        }
+        let bytes = self.cursor.rest();
+        let head: &[u8; HEAD] = bytes.first_chunk()?;
+        let (length, start) = short_varint(head, 0)?;
+        let attributes_end = start + 1;
+        let (timestamp_delta, at) = short_varint(head, attributes_end)?;
+        let (offset_delta, at) = short_varint(head, at)?;
+        let (key_length, at) = short_varint(head, at)?;
+        let at = at + key_length.max(0) as usize;
+        let (value_length, at) = short_varint(bytes, at)?;
+        let at = at + value_length.max(0) as usize;
+        // Where the next record begins is taken from the length, which is known first: the
+        // processor goes on there while it checks the rest.
+        let end = start + length.max(0) as usize;
+        let is_last = self.index + 1 == self.count;
+        let is_plain =
+            bytes.get(at) == Some(&0) && at + 1 == end && (!is_last || end == bytes.len());
+        if !is_plain {
+            return None;
+        }
+        self.cursor.skip(end);
+        self.index += 1;
+        Some(RecordOutline {
+            offset_delta,
+            timestamp: self.timestamp(i64::from(timestamp_delta)),
+            has_key: key_length >= 0,
+        })
+    }
+
+    fn timestamp(&self, delta: i64) -> i64 {
+        self.log_append_time
+            .unwrap_or_else(|| self.base_timestamp.wrapping_add(delta))
+    }
+
     #[inline]
     fn read(&mut self) -> Result<Record<'a>, RecordsError> {
         let index = self.index;
@@ -170,9 +234,7 @@ impl<'a> RecordsIter<'a> {
         Ok(Record {
             offset: Offset(self.base_offset.0.wrapping_add(i64::from(offset_delta))),
             offset_delta,
-            timestamp: self
-                .log_append_time
-                .unwrap_or_else(|| self.base_timestamp.wrapping_add(timestamp_delta)),
+            timestamp: self.timestamp(timestamp_delta),
             sequence: match self.base_sequence {
                 base if base < 0 => -1,
                 base => increment_sequence(base, offset_delta),
@@ -249,11 +311,121 @@ impl<'a> Iterator for RecordsIter<'a> {
     }
 }
 
+/// A zigzag integer of at most three bytes at `at`, and where it ends.
+#[inline(always)]
+fn short_varint(bytes: &[u8], at: usize) -> Option<(i32, usize)> {
+    let byte = |index: usize| bytes.get(at + index).map(|&byte| u32::from(byte));
+    let first = byte(0)?;
+    let (value, length) = if first < 0x80 {
+        (first, 1)
+    } else {
+        let second = byte(1)?;
+        let low = first & 0x7f | (second & 0x7f) << 7;
+        if second < 0x80 {
+            (low, 2)
+        } else {
+            let third = byte(2).filter(|&third| third < 0x80)?;
+            (low | third << 14, 3)
+        }
+    };
+    let value = (value >> 1).cast_signed() ^ -((value & 1).cast_signed());
+    Some((value, at + length))
+}
+
 /// Any negative length stands for null, as it does for Kafka.
 #[inline]
 fn nullable<'a>(cursor: &mut Cursor<'a>) -> Result<Option<&'a [u8]>, CursorError> {
     match cursor.varint()? {
         length if length < 0 => Ok(None),
         length => cursor.take(length as usize).map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::compression::Codec;
+    use crate::record_batch::{BatchBuilder, BatchView};
+
+    /// All records, by the quick way as far as it goes.
+    fn outlines(mut records: RecordsIter<'_>) -> Result<Vec<RecordOutline>, String> {
+        let mut found = Vec::new();
+        loop {
+            while let Some(outline) = records.next_plain() {
+                found.push(outline);
+            }
+            match records.next() {
+                None => return Ok(found),
+                Some(record) => found.push(record.map_err(|error| error.to_string())?.into()),
+            }
+        }
+    }
+
+    fn bytes() -> impl Strategy<Value = Option<Vec<u8>>> {
+        let length = prop_oneof![4 => 0..100_usize, 1 => 8_000..9_000_usize];
+        prop::option::of(length.prop_map(|length| vec![7; length]))
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_way_finds_what_the_long_one_does(
+            shapes in prop::collection::vec(
+                (
+                    prop_oneof![4 => -50..5_000_i64, 1 => any::<i32>().prop_map(i64::from)],
+                    bytes(),
+                    bytes(),
+                    prop::option::weighted(0.2, bytes()),
+                ),
+                1..150,
+            ),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
+            count in -1..151_i32,
+            keep_count in prop::bool::weighted(0.8),
+        ) {
+            let mut builder = BatchBuilder::new(Codec::None);
+            for (age, key, value, header) in &shapes {
+                let header = header.as_ref().map(|value| ("name", value.as_deref()));
+                builder.push(1_000_000 + age, key.as_deref(), value.as_deref(), header.as_slice());
+            }
+            let batch = builder.build().unwrap();
+            let view = BatchView::parse(&batch).unwrap();
+            let mut header = *view.header();
+            if !keep_count {
+                header.records_count = count;
+            }
+            let mut payload = view.payload().to_vec();
+            for (at, byte) in damage {
+                let at = at.index(payload.len());
+                payload[at] = byte;
+            }
+            if let Some(cut) = cut {
+                payload.truncate(cut.index(payload.len()));
+            }
+            let slow: Result<Vec<RecordOutline>, String> = RecordsIter::new(&header, &payload)
+                .map(|record| record.map(Into::into).map_err(|error| error.to_string()))
+                .collect();
+            prop_assert_eq!(outlines(RecordsIter::new(&header, &payload)), slow);
+        }
+    }
+
+    #[test]
+    fn usual_records_take_the_quick_way() {
+        let mut builder = BatchBuilder::new(Codec::None);
+        for number in 0..10_000 {
+            builder.push(1_000_000 + number, None, Some(&[1; 100]), &[]);
+            builder.push(1_000_000 + number, Some(b"key"), None, &[]);
+        }
+        let batch = builder.build().unwrap();
+        let view = BatchView::parse(&batch).unwrap();
+        let mut records = RecordsIter::new(view.header(), view.payload());
+        let mut count = 0;
+        while records.next_plain().is_some() {
+            count += 1;
+        }
+        // The last one may be shorter than what is looked at together.
+        assert!((19_999..=20_000).contains(&count), "{count}");
     }
 }
