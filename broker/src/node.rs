@@ -478,6 +478,7 @@ impl ShardStart {
             None => None,
         };
         shard.follow_images(self.images).await;
+        shard.watch_heap();
         let _ = self.steps.send(Step::Opened).await;
         self.listen.await.map_err(|_| NodeError::PartStopped)?;
         let node_id = self.config.node_id;

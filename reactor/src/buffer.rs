@@ -63,7 +63,11 @@ impl Allocation {
     }
 
     fn layout(capacity: usize) -> Layout {
-        let align = if capacity >= HUGE_PAGE { HUGE_PAGE } else { BLOCK_SIZE };
+        let align = if capacity >= HUGE_PAGE {
+            HUGE_PAGE
+        } else {
+            BLOCK_SIZE
+        };
         Layout::from_size_align(capacity, align).expect("a buffer is smaller than isize::MAX")
     }
 }

@@ -4,6 +4,7 @@
 //! leader's state; everybody else asks it with a message.
 
 mod descriptions;
+mod heap;
 mod image_follower;
 mod messages;
 mod metadata_requests;

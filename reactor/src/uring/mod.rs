@@ -16,6 +16,7 @@ mod buffer_pool;
 mod directory;
 mod driver;
 mod file;
+mod heap;
 mod listener;
 mod operation;
 mod port;

@@ -15,6 +15,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::driver::drive;
+use super::heap;
 use super::listener::Listener;
 use super::ring::Ring;
 use super::splice::PipePool;
@@ -223,6 +224,10 @@ impl Shard {
         let count = self.random_count.get();
         self.random_count.set(count.wrapping_add(1));
         self.random.hash_one(count)
+    }
+
+    pub(crate) fn trim_heap(&self) {
+        heap::trim();
     }
 
     pub(crate) fn spawn<T: 'static>(
