@@ -220,7 +220,7 @@ fn expected(case: &Case) -> f64 {
     let measured = case
         .measured()
         .map(|load| load_seconds(load, case.expected_seconds));
-    prepare.chain(measured).sum::<f64>()
+    case.settle_seconds + prepare.chain(measured).sum::<f64>()
 }
 
 /// What a load takes by its options.

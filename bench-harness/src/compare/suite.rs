@@ -164,6 +164,9 @@ pub struct Case {
     /// The page cache is dropped before the load.
     #[serde(default)]
     pub drop_page_cache: bool,
+    /// Waited for what the broker does by itself, before what is measured.
+    #[serde(default)]
+    pub settle_seconds: f64,
     /// The load; without one, and without a witness, only the broker's memory is looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<String>,

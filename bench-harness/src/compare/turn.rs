@@ -156,6 +156,7 @@ impl Workshop {
             let load = work_out(load, results)?;
             self.load(stand, &load, &topic)?;
         }
+        self.settle(Duration::from_secs_f64(case.settle_seconds))?;
         if case.drop_page_cache && !drop_page_cache() {
             let note = "The page cache could not be dropped: cold reads were not all cold.";
             if !results.notes.iter().any(|told| told == note) {
@@ -168,6 +169,16 @@ impl Workshop {
                 Some(_) => self.witness(stand, &run.command, &topic)?,
                 None => self.load(stand, &run.command, &topic)?,
             });
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, pause: Duration) -> Result<(), CompareError> {
+        let end = Instant::now() + pause;
+        while Instant::now() < end {
+            self.interruption.check()?;
+            self.progress.tick();
+            thread::sleep(LOOK_EVERY);
         }
         Ok(())
     }
