@@ -259,6 +259,10 @@ impl ClassicGroup {
         self.pending_members.len()
     }
 
+    pub(crate) fn pending_member_ids(&self) -> Vec<StrBytes> {
+        self.pending_members.iter().cloned().collect()
+    }
+
     pub(crate) fn add_pending_member(&mut self, member_id: StrBytes) {
         assert!(
             !self.members.contains_key(&member_id),

@@ -78,7 +78,7 @@ impl Turn<'_> {
     /// Ends the join phase: those who have not rejoined are out, unless they are static and their
     /// session lasts, and a new generation begins with the rest.
     pub(crate) fn complete_join(&mut self) -> Option<WriteId> {
-        self.desk.timers.cancel(&self.join_key());
+        self.cancel_join_timeout();
         for member_id in self.group.laggards() {
             self.drop_member(&member_id, ErrorCode::UnknownMemberId);
         }
@@ -212,6 +212,20 @@ impl Turn<'_> {
 
     pub(crate) fn cancel_sync_timeout(&mut self) {
         self.desk.timers.cancel(&self.sync_key());
+    }
+
+    fn cancel_join_timeout(&mut self) {
+        self.desk.timers.cancel(&self.join_key());
+    }
+
+    /// The group goes: the next of its name must not meet its timers.
+    pub(crate) fn cancel_timers(&mut self) {
+        let members = self.group.member_ids().into_iter();
+        for member_id in members.chain(self.group.pending_member_ids()) {
+            self.cancel_session(&member_id);
+        }
+        self.cancel_join_timeout();
+        self.cancel_sync_timeout();
     }
 
     fn schedule_join(&mut self, delay: Duration, event: TimerEvent) {

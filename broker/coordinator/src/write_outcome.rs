@@ -142,6 +142,7 @@ impl GroupCoordinator {
         }
         let mut turn = self.turn(group).expect("the group was just found");
         turn.refuse_all_waiting(error);
+        turn.cancel_timers();
         self.groups.remove(group);
     }
 }

@@ -66,6 +66,83 @@ fn a_group_whose_creation_fails_was_never_there() {
 }
 
 #[test]
+fn a_group_whose_creation_fails_stays_for_what_is_on_its_way_to_it() {
+    play(
+        "
+        hold
+        commit-offset admin offset=1
+            append offset g t=1
+        commit-offset admin offset=2
+            append offset g t=2
+        fail REQUEST_TIMED_OUT
+            admin: COORDINATOR_NOT_AVAILABLE
+        commit
+            admin: ok
+        describe X
+            X: ok Empty / []
+        ",
+    );
+}
+
+#[test]
+fn a_group_whose_creation_fails_leaves_no_timers_to_the_next_of_its_name() {
+    play(
+        "
+        hold
+        join A v=3
+            append group g gen=0 []
+        fail REQUEST_TIMED_OUT
+            A: COORDINATOR_NOT_AVAILABLE A#1
+        join B
+            B: MEMBER_ID_REQUIRED B#1
+            append group g gen=0 []
+        commit
+        after 3s
+        join B
+        after 2999ms
+        after 1ms
+            B: joined B#1 gen=1 range leader=B#1 [B#1]
+        ",
+    );
+}
+
+#[test]
+fn nothing_is_left_to_do_for_a_group_whose_creation_fails() {
+    let pending = "
+        hold
+        join A
+            A: MEMBER_ID_REQUIRED A#1
+            append group g gen=0 []
+        fail REQUEST_TIMED_OUT
+        ";
+    let joining = "
+        hold
+        join A v=3
+            append group g gen=0 []
+        fail REQUEST_TIMED_OUT
+            A: COORDINATOR_NOT_AVAILABLE A#1
+        ";
+    let syncing = "
+        hold
+        join A v=3
+            append group g gen=0 []
+        after 3s
+            A: joined A#1 gen=1 range leader=A#1 [A#1]
+        fail REQUEST_TIMED_OUT
+        ";
+    for transcript in [pending, joining, syncing] {
+        let mut stage = Stage::default();
+        let before = stage.bench.coordinator.next_deadline();
+        stage.play(transcript);
+        assert_eq!(
+            stage.bench.coordinator.next_deadline(),
+            before,
+            "{transcript}"
+        );
+    }
+}
+
+#[test]
 fn a_static_member_whose_return_fails_keeps_its_old_id() {
     let mut stage = Stage::default();
     stage.play(

@@ -50,7 +50,7 @@ fn indent(line: &str) -> usize {
 }
 
 pub struct Stage {
-    bench: Bench,
+    pub bench: Bench,
     clients: BTreeMap<String, Client>,
     asked: BTreeMap<RequestToken, String>,
     /// Member ids by the names they are shown under.
