@@ -15,6 +15,7 @@ use millstream_protocol::{ErrorCode, StrBytes};
 
 use crate::classic_member::{AwaitedJoin, ClassicMember, MemberTerms};
 use crate::consumer_subscription::subscribed_topics;
+use crate::input::WriteId;
 use crate::retained::retained;
 use millstream_protocol::group_records::{GroupMetadataValue, GroupRecord, MemberMetadata};
 
@@ -64,6 +65,8 @@ pub(crate) struct ClassicGroup {
     subscribed_topics: Option<BTreeSet<StrBytes>>,
     /// A member came while the initial rebalance was waiting for more.
     pub(crate) new_member_added: bool,
+    /// The write that records the group first, unless it was loaded.
+    pub(crate) created_by: Option<WriteId>,
     /// A record of the group is committed, so readers may see it.
     pub(crate) is_visible: bool,
 }
@@ -89,6 +92,7 @@ impl ClassicGroup {
             supporters: BTreeMap::new(),
             subscribed_topics: None,
             new_member_added: false,
+            created_by: None,
             is_visible: false,
         }
     }
@@ -175,6 +179,11 @@ impl ClassicGroup {
 
     pub(crate) fn member_mut(&mut self, member_id: &StrBytes) -> Option<&mut ClassicMember> {
         self.members.get_mut(member_id)
+    }
+
+    /// The write is of this group, and not of a former one of its name.
+    pub(crate) fn is_recorded_by(&self, write: WriteId) -> bool {
+        self.created_by.is_none_or(|first| first <= write)
     }
 
     /// Neither a member nor one to be.

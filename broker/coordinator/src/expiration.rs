@@ -31,8 +31,7 @@ impl GroupCoordinator {
         for id in ids {
             let has_offsets_left = self.expire_offsets_of(&id, &mut records);
             let group = self.groups.get(&id).expect("the group was just listed");
-            let is_deserted = group.state() == GroupState::Empty && group.is_vacant();
-            if !has_offsets_left && is_deserted {
+            if !has_offsets_left && group.state() == GroupState::Empty {
                 let group = self.groups.remove(&id).expect("the group was just found");
                 records.push(group.tombstone());
                 removed.push(group);

@@ -65,6 +65,7 @@ impl GroupCoordinator {
         if group.is_vacant() {
             return;
         }
+        group.created_by = Some(self.desk.in_flight.next_id());
         let record = group.creation_record();
         let group_id = group.id().clone();
         self.groups.insert(group_id.clone(), group);

@@ -76,7 +76,8 @@ impl GroupCoordinator {
         if self.groups.contains_key(group_id) {
             return Effect::None;
         }
-        let group = ClassicGroup::new(group_id, Some(self.desk.wall_clock_ms));
+        let mut group = ClassicGroup::new(group_id, Some(self.desk.wall_clock_ms));
+        group.created_by = Some(self.desk.in_flight.next_id());
         let group_id = group.id().clone();
         self.groups.insert(group_id.clone(), group);
         Effect::CreateGroup { group: group_id }

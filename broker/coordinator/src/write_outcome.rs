@@ -22,7 +22,8 @@ impl GroupCoordinator {
             if let GroupRecord::OffsetCommit { key, .. } = record {
                 self.offsets.commit(key, id);
             }
-            if let Some(group) = shown_group(record).and_then(|id| self.groups.get_mut(id)) {
+            let shown = shown_group(record).and_then(|group| self.groups.get_mut(group));
+            if let Some(group) = shown.filter(|group| group.is_recorded_by(id)) {
                 group.is_visible = true;
             }
         }

@@ -427,6 +427,71 @@ fn offsets_of_groups_that_are_not_consumers_go_only_when_the_group_is_empty() {
 }
 
 #[test]
+fn a_group_is_listed_until_its_deletion_is_committed() {
+    play(
+        "
+        commit-offset admin offset=1
+            append offset g t=1
+            admin: ok
+        hold
+        delete X
+            append no-offset g t; no-group g
+        list X
+            X: [g/Empty/]
+        commit
+            X: ok
+        list X
+            X: []
+        ",
+    );
+}
+
+#[test]
+fn a_group_that_is_made_again_while_it_goes_is_listed_once() {
+    play(
+        "
+        commit-offset admin offset=1
+            append offset g t=1
+            admin: ok
+        hold
+        commit-offset admin offset=2
+            append offset g t=2
+        delete X
+            append no-offset g t; no-group g
+        commit-offset admin offset=3
+            append offset g t=3
+        commit
+            admin: ok
+        list X
+            X: [g/Empty/]
+        commit
+            X: ok
+        list X
+            X: []
+        commit
+            admin: ok
+        list X
+            X: [g/Empty/]
+        ",
+    );
+}
+
+#[test]
+fn a_group_that_waits_for_a_member_to_join_with_its_id_goes_if_it_has_no_offsets() {
+    play(
+        "
+        join A session=1800000
+            A: MEMBER_ID_REQUIRED A#1
+            append group g gen=0 []
+        after 600s
+            append no-group g
+        join A
+            A: UNKNOWN_MEMBER_ID A#1
+        ",
+    );
+}
+
+#[test]
 fn offsets_of_a_deleted_topic_go() {
     play(
         "
