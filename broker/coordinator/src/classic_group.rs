@@ -335,11 +335,13 @@ impl ClassicGroup {
         );
     }
 
-    /// Takes a member out, with its requests still waiting.
-    pub(crate) fn remove(&mut self, member_id: &StrBytes) -> Option<ClassicMember> {
-        let member = self.members.remove(member_id)?;
+    /// Takes a member out, if it is one. The caller has answered its requests.
+    pub(crate) fn remove(&mut self, member_id: &StrBytes) {
+        let Some(member) = self.members.remove(member_id) else {
+            return;
+        };
+        assert!(member.awaiting_join.is_none() && member.awaiting_sync.is_none());
         self.count_supporters(&member.terms, -1);
-        self.awaiting_join -= usize::from(member.awaiting_join.is_some());
         if let Some(instance_id) = &member.group_instance_id {
             self.static_members.remove(instance_id);
         }
@@ -347,7 +349,6 @@ impl ClassicGroup {
             self.leader = self.members.keys().next().cloned();
         }
         self.pending_sync.remove(member_id);
-        Some(member)
     }
 
     /// Gives a static member's place to a new member id. The caller has answered its requests.

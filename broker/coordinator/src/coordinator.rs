@@ -197,7 +197,7 @@ impl Turn<'_> {
             TimerEvent::InitialDelay { delay, remaining } => {
                 self.initial_delay_over(delay, remaining);
             }
-            TimerEvent::SyncTimeout { generation } => self.sync_timeout(generation),
+            TimerEvent::SyncTimeout => self.sync_timeout(),
             TimerEvent::SessionExpired | TimerEvent::ExpirationDue => {
                 unreachable!(
                     "{event:?} is never set for a phase of group {}",

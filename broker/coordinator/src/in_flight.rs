@@ -43,7 +43,6 @@ pub(crate) struct StaticReplacement {
     pub(crate) old_member_id: StrBytes,
     pub(crate) member_id: StrBytes,
     pub(crate) old_terms: MemberTerms,
-    pub(crate) generation: i32,
     /// Who led the group when the member came; its own old id, if it was that member.
     pub(crate) leader: StrBytes,
     /// The JoinGroup to answer.

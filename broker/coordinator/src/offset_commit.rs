@@ -143,7 +143,7 @@ impl GroupCoordinator {
     fn is_metadata_too_large(&self, partition: &OffsetCommitRequestPartition) -> bool {
         let most = self.desk.config.offset_metadata_max_bytes;
         let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
-        metadata.len() > most && metadata.encode_utf16().count() > most
+        metadata.encode_utf16().nth(most).is_some()
     }
 }
 
@@ -156,10 +156,6 @@ impl Turn<'_> {
         let is_empty = self.group.state() == GroupState::Empty;
         if generation < 0 && is_empty {
             return Ok(());
-        }
-        if generation < 0 && member_id.is_empty() && instance_id.is_none() {
-            // From one who takes no part in the group, whose members alone may commit.
-            return Err(ErrorCode::UnknownMemberId);
         }
         self.group.validate_member(member_id, instance_id)?;
         if generation != self.group.generation() {

@@ -96,12 +96,8 @@ impl Turn<'_> {
         }
         self.answer_joined_members();
         let delay = timeout(self.group.rebalance_timeout_ms());
-        let generation = self.group.generation();
-        self.desk.schedule(
-            self.sync_key(),
-            delay,
-            TimerEvent::SyncTimeout { generation },
-        );
+        self.desk
+            .schedule(self.sync_key(), delay, TimerEvent::SyncTimeout);
         None
     }
 
@@ -123,16 +119,9 @@ impl Turn<'_> {
         }
     }
 
-    /// The members of the generation that have not synced are out.
-    pub(crate) fn sync_timeout(&mut self, generation: i32) {
-        let has_synced_members = matches!(
-            self.group.state(),
-            GroupState::CompletingRebalance | GroupState::Stable
-        );
-        let is_over = !has_synced_members || self.group.generation() != generation;
-        if is_over || self.group.has_received_sync_from_all() {
-            return;
-        }
+    /// The members of the generation that have not synced are out. There are such members: the
+    /// timer is cancelled when the last has synced and when the generation is over.
+    pub(crate) fn sync_timeout(&mut self) {
         for member_id in self.group.pending_sync() {
             self.drop_member(&member_id, ErrorCode::UnknownMemberId);
         }

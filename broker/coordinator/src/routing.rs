@@ -122,11 +122,11 @@ impl Reassembly {
     /// Takes one coordinator's answer in.
     pub fn add(&mut self, part: GroupResponse) {
         match (&mut self.whole, part) {
+            // Before version 8 one group is asked for, and its answer is the whole.
             (GroupResponse::OffsetFetch(whole), GroupResponse::OffsetFetch(part))
-                if part.topics.is_empty() && part.error_code == 0 =>
+                if !part.groups.is_empty() =>
             {
                 whole.groups.extend(part.groups);
-                whole.error_code = 0;
             }
             (GroupResponse::DescribeGroups(whole), GroupResponse::DescribeGroups(part)) => {
                 whole.groups.extend(part.groups);

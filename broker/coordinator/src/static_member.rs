@@ -40,7 +40,6 @@ impl Turn<'_> {
                     old_member_id,
                     member_id,
                     old_terms,
-                    generation: self.group.generation(),
                     leader,
                     token,
                 };

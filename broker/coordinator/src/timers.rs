@@ -44,11 +44,8 @@ pub(crate) enum TimerEvent {
         /// How much longer it may be.
         remaining: Duration,
     },
-    /// The members of this generation that have not synced are given up.
-    SyncTimeout {
-        /// The generation.
-        generation: i32,
-    },
+    /// The members of the generation that have not synced are given up.
+    SyncTimeout,
     /// Expired offsets are looked for.
     ExpirationDue,
 }

@@ -160,9 +160,7 @@ impl Turn<'_> {
         if !self.still_waits(replacement) {
             return;
         }
-        let is_current = self.group.state() == GroupState::Stable
-            && self.group.generation() == replacement.generation;
-        if !is_current {
+        if self.group.state() != GroupState::Stable {
             // A rebalance has begun meanwhile, and the request waits for its end like the others.
             return;
         }

@@ -17,6 +17,8 @@ use millstream_protocol::{ErrorCode, StrBytes};
 
 /// The wall clock when a bench is set up.
 pub const START_MS: i64 = 1_000_000;
+/// The most ticks without time going on: a coordinator that asks for more spins.
+const MOST_TICKS_AT_ONCE: usize = 1_000;
 
 pub struct Bench {
     pub coordinator: GroupCoordinator,
@@ -149,11 +151,18 @@ impl Bench {
     /// Lets time pass, with a tick at every deadline on the way.
     pub fn pass(&mut self, duration: Duration) {
         let end = self.elapsed + duration;
+        let mut ticks_at_once = 0;
         while let Some(deadline) = self.coordinator.next_deadline() {
             let at = deadline.saturating_duration_since(self.start);
             if at > end {
                 break;
             }
+            ticks_at_once = if at > self.elapsed {
+                0
+            } else {
+                ticks_at_once + 1
+            };
+            assert!(ticks_at_once < MOST_TICKS_AT_ONCE, "a timer is always due");
             self.elapsed = self.elapsed.max(at);
             self.input(Input::Tick);
         }

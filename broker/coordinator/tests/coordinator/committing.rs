@@ -108,6 +108,8 @@ fn an_empty_group_takes_commits_from_anybody() {
             admin: ok
         commit-offset A offset=8
             A: UNKNOWN_MEMBER_ID
+        commit-offset A offset=8 gen=0
+            A: UNKNOWN_MEMBER_ID
         fetch-offset A
             A: t=7 epoch=-1 ''
         ",
@@ -124,6 +126,8 @@ fn a_group_that_does_not_exist_is_made_for_a_commit_without_a_generation() {
         describe X
             X: ok Empty / []
         commit-offset A group=other gen=1
+            A: GROUP_ID_NOT_FOUND
+        commit-offset A group=other gen=0
             A: GROUP_ID_NOT_FOUND
         commit-offset A group=other gen=1 v=8
             A: ILLEGAL_GENERATION
@@ -186,6 +190,25 @@ fn metadata_that_is_too_large() {
         commit-offset admin metadata-length=4096 offset=3
             append offset g t=3
             admin: ok
+        ",
+    );
+}
+
+/// In UTF-16, as Java counts: a letter is one, whatever its bytes, and an emoji is two.
+#[test]
+fn the_length_of_metadata_is_counted_as_java_counts() {
+    play(
+        "
+        commit-offset admin metadata=é metadata-length=4096 offset=1
+            append offset g t=1
+            admin: ok
+        commit-offset admin metadata=é metadata-length=4097
+            admin: OFFSET_METADATA_TOO_LARGE
+        commit-offset admin metadata=😀 metadata-length=2048 offset=2
+            append offset g t=2
+            admin: ok
+        commit-offset admin metadata=😀 metadata-length=2049
+            admin: OFFSET_METADATA_TOO_LARGE
         ",
     );
 }
@@ -402,31 +425,6 @@ fn a_group_with_members_keeps_its_offsets_and_itself() {
 }
 
 #[test]
-fn offsets_of_groups_that_are_not_consumers_go_only_when_the_group_is_empty() {
-    Stage::default().play(
-        "
-        delete-offset X
-            X: GROUP_ID_NOT_FOUND
-        join A v=3 type=connect
-            append group g gen=0 []
-        after 3s
-            A: joined A#1 gen=1 range leader=A#1 [A#1]
-        delete-offset X
-            X: NON_EMPTY_GROUP
-        leave A
-            append group g gen=2 []
-            A: ok A#1=ok
-        commit-offset admin offset=1
-            append offset g t=1
-            admin: ok
-        delete-offset X
-            append no-offset g t
-            X: ok ok
-        ",
-    );
-}
-
-#[test]
 fn a_group_is_listed_until_its_deletion_is_committed() {
     play(
         "
@@ -487,6 +485,31 @@ fn a_group_that_waits_for_a_member_to_join_with_its_id_goes_if_it_has_no_offsets
             append no-group g
         join A
             A: UNKNOWN_MEMBER_ID A#1
+        ",
+    );
+}
+
+#[test]
+fn offsets_of_groups_that_are_not_consumers_go_only_when_the_group_is_empty() {
+    Stage::default().play(
+        "
+        delete-offset X
+            X: GROUP_ID_NOT_FOUND
+        join A v=3 type=connect
+            append group g gen=0 []
+        after 3s
+            A: joined A#1 gen=1 range leader=A#1 [A#1]
+        delete-offset X
+            X: NON_EMPTY_GROUP
+        leave A
+            append group g gen=2 []
+            A: ok A#1=ok
+        commit-offset admin offset=1
+            append offset g t=1
+            admin: ok
+        delete-offset X
+            append no-offset g t
+            X: ok ok
         ",
     );
 }

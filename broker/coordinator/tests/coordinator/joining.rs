@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use millstream_coordinator::GroupCoordinatorConfig;
+use millstream_coordinator::{GroupCoordinatorConfig, GroupRequest, GroupResponse};
+use millstream_protocol::ErrorCode;
+use millstream_protocol::messages::JoinGroupRequest;
 
 use crate::transcript::{Stage, play};
 
@@ -63,6 +65,18 @@ fn version_0_has_no_rebalance_timeout_and_takes_the_session_timeout() {
             C: joined C#1 gen=1 range leader=A#1
         ",
     );
+}
+
+#[test]
+fn a_refusal_names_no_protocol_which_is_null_from_version_7() {
+    for (version, name) in [(6, Some("".into())), (7, None)] {
+        let join = GroupRequest::JoinGroup(JoinGroupRequest::default());
+        let response = join.error_response(version, ErrorCode::UnknownMemberId);
+        let GroupResponse::JoinGroup(refusal) = response else {
+            panic!("{response:?}")
+        };
+        assert_eq!(refusal.protocol_name, name, "version {version}");
+    }
 }
 
 #[test]
@@ -134,6 +148,8 @@ fn requests_that_are_wrong_whatever_the_state() {
             A: INVALID_GROUP_ID
         leave A group=
             A: INVALID_GROUP_ID
+        delete-offset X group=
+            X: INVALID_GROUP_ID
         list X
             X: []
         ",
@@ -569,6 +585,27 @@ fn a_member_that_leaves_has_its_waiting_requests_answered() {
             X: ok B#1=ok
         ",
     );
+}
+
+#[test]
+fn members_that_leave_leave_no_timers() {
+    let mut stage = Stage::default();
+    let before = stage.bench.coordinator.next_deadline();
+    stage.form_pair();
+    stage.play(
+        "
+        join C
+            C: MEMBER_ID_REQUIRED C#1
+        leave X members=A#1,C#1
+            X: ok A#1=ok C#1=ok
+        join B
+            B: joined B#1 gen=2 range leader=B#1 [B#1]
+        leave B
+            append group g gen=3 []
+            B: ok B#1=ok
+        ",
+    );
+    assert_eq!(stage.bench.coordinator.next_deadline(), before);
 }
 
 #[test]

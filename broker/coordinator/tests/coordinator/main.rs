@@ -3,6 +3,7 @@
 mod bench;
 mod committing;
 mod joining;
+mod loading;
 mod losing_writes;
 mod random_histories;
 mod routing;

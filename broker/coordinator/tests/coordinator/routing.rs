@@ -6,9 +6,12 @@ use millstream_coordinator::{
 use millstream_protocol::ErrorCode;
 use millstream_protocol::messages::list_groups_response::ListedGroup;
 use millstream_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use millstream_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponseTopic,
+};
 use millstream_protocol::messages::{
     DescribeGroupsRequest, GroupId, HeartbeatRequest, ListGroupsRequest, ListGroupsResponse,
-    OffsetFetchRequest,
+    OffsetFetchRequest, OffsetFetchResponse,
 };
 
 #[test]
@@ -51,6 +54,44 @@ fn offsets_are_asked_for_one_group_before_version_8_and_for_several_from_then_on
         };
         let asked: Vec<i32> = fragments.iter().map(|part| part.partition).collect();
         assert_eq!(asked, partitions, "version {version}");
+    }
+}
+
+#[test]
+fn the_offsets_of_several_groups_are_put_together() {
+    let request = GroupRequest::OffsetFetch(OffsetFetchRequest::default());
+    let part = |id: &'static str, error: i16| {
+        OffsetFetchResponseGroup::default()
+            .with_group_id(GroupId(id.into()))
+            .with_error_code(error)
+    };
+    let answer =
+        |groups| GroupResponse::OffsetFetch(OffsetFetchResponse::default().with_groups(groups));
+    let mut whole = Reassembly::new(&request, 8);
+    whole.add(answer(vec![part("a", 0), part("b", 0)]));
+    whole.add(answer(vec![part("c", ErrorCode::NotCoordinator.code())]));
+    let both = vec![
+        part("a", 0),
+        part("b", 0),
+        part("c", ErrorCode::NotCoordinator.code()),
+    ];
+    assert_eq!(whole.finish(), answer(both));
+}
+
+#[test]
+fn the_offsets_of_one_group_come_back_as_they_are_before_version_8() {
+    let request = GroupRequest::OffsetFetch(OffsetFetchRequest::default());
+    let nothing = OffsetFetchResponse::default();
+    let topics = vec![OffsetFetchResponseTopic::default()];
+    let error = ErrorCode::NotCoordinator.code();
+    for answer in [
+        nothing.clone(),
+        nothing.clone().with_topics(topics),
+        nothing.with_error_code(error),
+    ] {
+        let mut whole = Reassembly::new(&request, 7);
+        whole.add(GroupResponse::OffsetFetch(answer.clone()));
+        assert_eq!(whole.finish(), GroupResponse::OffsetFetch(answer));
     }
 }
 

@@ -4,12 +4,21 @@ use crate::transcript::Stage;
 
 /// A, of the instance `a`, leads B, of the instance `b`, in the stable generation 1.
 fn stable_static_pair() -> Stage {
+    static_pair("")
+}
+
+/// Such a pair whose sessions last longer than the 20 s that a rebalance takes at most.
+fn patient_static_pair() -> Stage {
+    static_pair("session=300000 rebalance=20000")
+}
+
+fn static_pair(terms: &str) -> Stage {
     let mut stage = Stage::default();
-    stage.play(
+    stage.play(&format!(
         "
-        join A instance=a
+        join A instance=a {terms}
             append group g gen=0 []
-        join B instance=b
+        join B instance=b {terms}
         after 6s
             A: joined a#1 gen=1 range leader=a#1 [a#1 b#1]
             B: joined b#1 gen=1 range leader=a#1
@@ -19,7 +28,7 @@ fn stable_static_pair() -> Stage {
             A: assigned x
             B: assigned y
         ",
-    );
+    ));
     stage
 }
 
@@ -129,19 +138,8 @@ fn coming_back_while_the_group_completes_a_rebalance_rebalances() {
 
 #[test]
 fn a_static_member_that_does_not_rejoin_stays_while_its_session_lasts() {
-    Stage::default().play(
+    patient_static_pair().play(
         "
-        join A instance=a session=300000 rebalance=20000
-            append group g gen=0 []
-        join B instance=b session=300000 rebalance=20000
-        after 6s
-            A: joined a#1 gen=1 range leader=a#1 [a#1 b#1]
-            B: joined b#1 gen=1 range leader=a#1
-        sync B instance=b
-        sync A instance=a assign=a#1:x,b#1:y
-            append group g gen=1 [a#1:x b#1:y]
-            A: assigned x
-            B: assigned y
         join B instance=b session=300000 rebalance=20000 protocols=range:more
         after 19999ms
         after 1ms
@@ -159,13 +157,11 @@ fn a_static_member_that_does_not_rejoin_stays_while_its_session_lasts() {
 
 #[test]
 fn when_nobody_rejoins_and_all_are_static_the_group_waits_for_them() {
-    stable_static_pair().play(
+    patient_static_pair().play(
         "
-        join A instance=a session=300000
         leave X instances=a
-            A: UNKNOWN_MEMBER_ID
             X: ok a=ok
-        after 9s
+        after 20s
         beat B instance=b
             B: REBALANCE_IN_PROGRESS
         join B instance=b
@@ -213,6 +209,25 @@ fn coming_back_twice_before_the_first_is_recorded() {
         commit
         commit
             B2: joined b#3 gen=1 range leader=a#1
+        ",
+    );
+}
+
+#[test]
+fn coming_back_before_a_rebalance_that_begins_meanwhile_waits_for_its_end() {
+    stable_static_pair().play(
+        "
+        hold
+        join B instance=b id=-
+            append group g gen=1 [a#1:x b#2:y]
+        join C
+            C: MEMBER_ID_REQUIRED C#1
+        join A instance=a
+        commit
+        join C
+            C: joined C#1 gen=2 range leader=a#1
+            A: joined a#1 gen=2 range leader=a#1 [C#1 a#1 b#2]
+            B: joined b#2 gen=2 range leader=a#1
         ",
     );
 }

@@ -363,13 +363,14 @@ impl Stage {
         GroupRequest::LeaveGroup(leave.with_members(members))
     }
 
+    /// `metadata-length=` repeats the metadata so many times.
     fn commit_offset(&self, line: &Line<'_>) -> GroupRequest {
         let metadata = match line.number("metadata-length", -1) {
             -1 => line.optional("metadata"),
-            length => Some(
-                "m".repeat(usize::try_from(length).expect("a length"))
-                    .into(),
-            ),
+            length => {
+                let length = usize::try_from(length).expect("a length");
+                Some(line.text("metadata", "m").repeat(length).into())
+            }
         };
         let partition = OffsetCommitRequestPartition::default()
             .with_committed_offset(line.number("offset", 0))
