@@ -282,6 +282,17 @@ mod tests {
     }
 
     #[test]
+    fn versions_end_where_the_generated_ones_do() {
+        let generated = VersionRange { min: 3, max: 7 };
+        let range = |min, max| {
+            let api = api(ApiKey::Fetch, min, max, generated);
+            (api.min_version, api.max_version)
+        };
+        assert_eq!(range(0, 99), (3, 7));
+        assert_eq!(range(4, 6), (4, 6));
+    }
+
+    #[test]
     fn header_versions_are_those_of_the_generated_messages() {
         for api in APIS {
             for version in api.min_version..=api.max_version {

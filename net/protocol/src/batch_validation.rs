@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::compression::{Codec, CompressionError, Decompressor};
 use crate::record_batch::{
-    BatchError, BatchHeader, BatchView, RecordOutline, RecordsError, RecordsIter, TimestampType,
+    BatchHeader, BatchView, RecordOutline, RecordsError, RecordsIter, TimestampType,
 };
 use crate::{ErrorCode, Offset};
 
@@ -203,12 +203,7 @@ fn single_batch(records: &[u8], produce_version: i16) -> Result<BatchView<'_>, I
     if BatchHeader::LOG_OVERHEAD + length as usize > records.len() {
         return Err(incomplete());
     }
-    let batch = BatchView::parse(records).map_err(|error| match error {
-        BatchError::Incomplete { needed, available } if needed > BatchHeader::SIZE => {
-            InvalidBatch::record(format!("the batch has {available} of its {needed} bytes"))
-        }
-        error => corrupt(error.to_string()),
-    })?;
+    let batch = BatchView::parse(records).map_err(|error| corrupt(error.to_string()))?;
     if produce_version < 7 && batch.header().attributes.codec() == Ok(Codec::Zstd) {
         let message = format!("Produce version {produce_version} may not use zstd");
         return Err(InvalidBatch::new(

@@ -324,6 +324,38 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_is_used_again_unless_it_has_grown_large() {
+        let mut decompressor = Decompressor::new();
+        let mut buffer_after = |length: usize| {
+            let packed = compress(Codec::Zstd, &vec![7; length]).unwrap();
+            decompressor
+                .decompress(Codec::Zstd, &packed, length)
+                .unwrap();
+            decompressor.buffer.len()
+        };
+        let usual = buffer_after(1_000_000);
+        assert_eq!(buffer_after(10), usual);
+        assert!(buffer_after(Decompressor::KEPT_MAX + 1) > Decompressor::KEPT_MAX);
+        assert!(buffer_after(10) < usual);
+    }
+
+    #[test]
+    fn codecs_are_called_what_kafka_calls_them() {
+        for (name, codec) in [
+            ("none", Codec::None),
+            ("gzip", Codec::Gzip),
+            ("snappy", Codec::Snappy),
+            ("lz4", Codec::Lz4),
+            ("zstd", Codec::Zstd),
+        ] {
+            assert_eq!(name.parse::<Codec>().unwrap(), codec);
+            assert_eq!(codec.to_string(), name);
+        }
+        let unknown = "ZSTD".parse::<Codec>();
+        assert!(matches!(unknown, Err(CompressionError::UnknownName(name)) if name == "ZSTD"));
+    }
+
+    #[test]
     fn a_bomb_allocates_no_more_than_the_limit() {
         let bomb = vec![0; 32 << 20];
         for codec in COMPRESSED {
