@@ -183,17 +183,6 @@ fn responses() -> impl Strategy<Value = FetchResponse<Bytes>> {
 
 proptest! {
     #[test]
-fn a_partition_with_an_error_tells_of_no_offset_and_no_replica() {
-    let partition = FetchedPartition::<()>::error(PartitionIndex(3), 6);
-    let unknown = Offset(-1);
-    assert_eq!((partition.partition, partition.error_code), (PartitionIndex(3), 6));
-    assert_eq!(partition.high_watermark, unknown);
-    assert_eq!(partition.last_stable_offset, unknown);
-    assert_eq!(partition.log_start_offset, unknown);
-    assert_eq!(partition.preferred_read_replica, NodeId(-1));
-}
-
-#[test]
     fn every_version_is_read_by_the_generated_decoder(response in responses()) {
         for version in 4..=18 {
             let frame = joined(response.clone().encode(77, version).unwrap());
@@ -271,4 +260,18 @@ fn records_beyond_two_gigabytes_are_an_error() {
         node_endpoints: Vec::new(),
     };
     assert!(response.encode(1, 12).is_err());
+}
+
+#[test]
+fn a_partition_with_an_error_tells_of_no_offset_and_no_replica() {
+    let partition = FetchedPartition::<()>::error(PartitionIndex(3), 6);
+    let unknown = Offset(-1);
+    assert_eq!(
+        (partition.partition, partition.error_code),
+        (PartitionIndex(3), 6)
+    );
+    assert_eq!(partition.high_watermark, unknown);
+    assert_eq!(partition.last_stable_offset, unknown);
+    assert_eq!(partition.log_start_offset, unknown);
+    assert_eq!(partition.preferred_read_replica, NodeId(-1));
 }
