@@ -370,5 +370,8 @@ mod tests {
         assert_eq!(buffer.as_ptr() as usize % BLOCK_SIZE, 0);
         assert_eq!(buffer.len(), 10);
         assert_eq!(&buffer.into_bytes()[..], &[0; 10]);
+        let large = TailBuffer::with_capacity(HUGE_PAGE);
+        assert_eq!(large.capacity(), HUGE_PAGE);
+        assert_eq!(large.as_slice().as_ptr() as usize % HUGE_PAGE, 0);
     }
 }

@@ -151,7 +151,7 @@ pub struct StoreConfig {
     pub shard: u32,
     /// Bytes of tail buffers, used and free, that the shard may hold.
     pub tail_memory_bytes: usize,
-    /// The largest tail buffer; a larger batch gets one of its own.
+    /// The largest tail buffer, by default a huge page; a larger batch gets one of its own.
     pub tail_buffer_bytes: usize,
     /// Bytes of index files kept in memory.
     pub index_memory_bytes: usize,

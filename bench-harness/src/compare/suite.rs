@@ -39,6 +39,9 @@ const STANDARD: &str = include_str!("suites/standard.toml");
 const SHORT: &str = include_str!("suites/short.toml");
 const WITNESS: &str = include_str!("suites/witness.toml");
 
+/// The longest pause before what is measured, and the longest probe.
+const MAX_SECONDS: f64 = 600.0;
+
 /// What is measured, on which brokers, and what is asked of the figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -311,6 +314,7 @@ impl Suite {
     }
 
     fn check(&self) -> Result<(), String> {
+        check_seconds("probes: loopback_seconds", self.probes.loopback_seconds)?;
         let mut ids = HashSet::from([PROBE]);
         for broker in &self.brokers {
             if !ids.insert(&broker.id) {
@@ -331,6 +335,10 @@ impl Suite {
             if case.load.is_some() && case.witness.is_some() {
                 return Err(format!("case {}: a load or a witness, not both", case.id));
             }
+            check_seconds(
+                &format!("case {}: settle_seconds", case.id),
+                case.settle_seconds,
+            )?;
             for broker in &case.brokers {
                 if self.broker(broker).is_none() {
                     return Err(format!("case {}: no broker {broker:?}", case.id));
@@ -416,6 +424,13 @@ fn cases_of(expression: &str) -> Vec<String> {
         .collect()
 }
 
+fn check_seconds(name: &str, seconds: f64) -> Result<(), String> {
+    if (0.0..=MAX_SECONDS).contains(&seconds) {
+        return Ok(());
+    }
+    Err(format!("{name} is {seconds}, not from 0 to {MAX_SECONDS}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -462,6 +477,15 @@ mod tests {
         let text = SHORT.replacen("load = ", "witness = \"kafka-e2e-latency\"\nload = ", 1);
         let error = Suite::parse("mine", &text).unwrap_err().to_string();
         assert!(error.contains("a load or a witness"), "{error}");
+        for seconds in ["-1.0", "nan", "601.0"] {
+            let settle = format!("settle_seconds = {seconds}\nload = ");
+            let text = SHORT.replacen("load = ", &settle, 1);
+            let error = Suite::parse("mine", &text).unwrap_err().to_string();
+            assert!(error.contains("not from 0 to 600"), "{error}");
+        }
+        let text = SHORT.replacen("loopback_seconds = ", "loopback_seconds = -", 1);
+        let error = Suite::parse("mine", &text).unwrap_err().to_string();
+        assert!(error.contains("loopback_seconds is -"), "{error}");
     }
 
     #[test]
