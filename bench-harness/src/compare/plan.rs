@@ -11,6 +11,8 @@ use super::suite::{Case, Contender, Kind, Suite};
 
 /// What a load without `--seconds` takes, about.
 const UNKNOWN_LOAD: f64 = 10.0;
+/// More than any load takes, in seconds: a day.
+const LONGEST_LOAD: f64 = 86_400.0;
 /// What comes with each load: connecting, making and removing the topic.
 const AROUND_A_LOAD: f64 = 1.5;
 /// Starting and stopping a broker.
@@ -223,15 +225,17 @@ fn expected(case: &Case) -> f64 {
     case.settle_seconds + prepare.chain(measured).sum::<f64>()
 }
 
-/// What a load takes by its options.
+/// What a load takes by its options. One that is told nonsense refuses it by itself.
 pub fn load_seconds(load: &str, unless_told: Option<f64>) -> f64 {
     let words: Vec<&str> = load.split_whitespace().collect();
     let option = |name: &str| {
         let at = words.iter().position(|word| *word == name)?;
-        words.get(at + 1)?.parse::<f64>().ok()
+        let number = words.get(at + 1)?.parse::<f64>().ok()?;
+        number.is_finite().then_some(number)
     };
     let measured = option("--seconds").or(unless_told).unwrap_or(UNKNOWN_LOAD);
-    measured + option("--warm-up").unwrap_or(0.0) + AROUND_A_LOAD
+    let told = measured + option("--warm-up").unwrap_or(0.0);
+    told.clamp(0.0, LONGEST_LOAD) + AROUND_A_LOAD
 }
 
 #[cfg(test)]
@@ -291,6 +295,8 @@ mod tests {
     #[test]
     fn time_is_told_by_options_until_it_was_taken() {
         let load = "end-to-end --rate 1000 --seconds 20 --warm-up 5";
+        assert_eq!(load_seconds("produce --seconds -5", None), AROUND_A_LOAD);
+        assert!(load_seconds("produce --seconds inf", None) <= LONGEST_LOAD + AROUND_A_LOAD);
         assert_eq!(load_seconds(load, Some(3.0)), 25.0 + AROUND_A_LOAD);
         assert_eq!(
             load_seconds("consume --records 9", Some(3.0)),
