@@ -12,7 +12,7 @@ use futures::future::{Either, select};
 use millstream_reactor::{Listener, Notify, Reactor, Stream, TaskQueue};
 use tracing::warn;
 
-use crate::connection::{ConnectionOptions, Handler, serve};
+use crate::connection::{ConnectionOptions, Handler, Shared, serve};
 use crate::counters::{Counters, add};
 use crate::memory_budget::MemoryBudget;
 use crate::shutdown::Shutdown;
@@ -33,9 +33,9 @@ pub struct AcceptorOptions {
 pub struct Acceptor {
     reactor: Reactor,
     options: AcceptorOptions,
-    budget: MemoryBudget,
     counters: Rc<Counters>,
     shutdown: Shutdown,
+    shared: Shared,
     open: Rc<OpenConnections>,
 }
 
@@ -55,9 +55,9 @@ impl Acceptor {
         shutdown: Shutdown,
     ) -> Acceptor {
         Acceptor {
+            shared: Shared::new(reactor.clone(), budget, counters.clone(), shutdown.clone()),
             reactor,
             options,
-            budget,
             counters,
             shutdown,
             open: Rc::default(),
@@ -116,17 +116,11 @@ impl Acceptor {
             open: self.open.clone(),
             counters: self.counters.clone(),
         };
-        let reactor = self.reactor.clone();
         let options = self.options.connection.clone();
-        let budget = self.budget.clone();
-        let counters = self.counters.clone();
-        let shutdown = self.shutdown.clone();
+        let shared = self.shared.clone();
         let connection = async move {
             let _open = open;
-            serve(
-                reactor, stream, options, budget, counters, shutdown, handler,
-            )
-            .await;
+            serve(stream, options, shared, handler).await;
         };
         self.reactor.spawn(TaskQueue::Requests, connection).detach();
     }

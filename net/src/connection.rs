@@ -30,6 +30,7 @@ use thiserror::Error;
 use tracing::{debug, info, warn};
 
 use crate::counters::{Counters, add};
+use crate::direct_reads::DirectReads;
 use crate::frame::{FrameError, FrameReader, RequestFrame};
 use crate::memory_budget::MemoryBudget;
 use crate::reply::{Part, Reply};
@@ -155,21 +156,53 @@ impl CloseReason {
     }
 }
 
-/// Serves `stream` until it ends, and says why it did; this is logged.
-pub async fn serve(
+/// What the connections of a listener share on one shard.
+#[derive(Clone)]
+pub struct Shared {
     reactor: Reactor,
-    stream: Stream,
-    options: ConnectionOptions,
     budget: MemoryBudget,
     counters: Rc<Counters>,
     shutdown: Shutdown,
+    direct_reads: Rc<DirectReads>,
+}
+
+impl Shared {
+    /// A reactor, and what other listeners of its shard have as well.
+    pub fn new(
+        reactor: Reactor,
+        budget: MemoryBudget,
+        counters: Rc<Counters>,
+        shutdown: Shutdown,
+    ) -> Shared {
+        Shared {
+            direct_reads: Rc::new(DirectReads::new(reactor.clone())),
+            reactor,
+            budget,
+            counters,
+            shutdown,
+        }
+    }
+}
+
+/// Serves `stream` until it ends, and says why it did; this is logged.
+pub async fn serve(
+    stream: Stream,
+    options: ConnectionOptions,
+    shared: Shared,
     mut handler: impl Handler,
 ) -> CloseReason {
+    let Shared {
+        reactor,
+        budget,
+        counters,
+        shutdown,
+        direct_reads,
+    } = shared;
     let flight = Flight::new(&reactor, &options);
     let mut frames = FrameReader::new(options.max_frame_bytes, budget, counters.clone());
     let reason = {
         let mut reader = pin!(read_requests(&stream, &mut frames, &flight, &mut handler));
-        let mut writer = pin!(write_replies(&stream, &flight, &counters));
+        let mut writer = pin!(write_replies(&stream, &flight, &counters, &direct_reads));
         let mut watch = pin!(watch_idle(&flight));
         let mut shutdown = pin!(shutdown.wait());
         let mut draining: Option<Draining> = None;
@@ -390,12 +423,17 @@ async fn until(condition: impl Fn() -> bool) {
     .await;
 }
 
-async fn write_replies(stream: &Stream, flight: &Flight<'_>, counters: &Counters) -> CloseReason {
+async fn write_replies(
+    stream: &Stream,
+    flight: &Flight<'_>,
+    counters: &Counters,
+    direct_reads: &DirectReads,
+) -> CloseReason {
     let mut batch = ReplyBatch::default();
     loop {
         poll_fn(|cx| batch.gather(flight, cx)).await;
         flight.sending_since.set(Some(flight.reactor.now()));
-        if let Err(error) = send(stream, &mut batch.parts).await {
+        if let Err(error) = send(stream, &mut batch.parts, direct_reads).await {
             return CloseReason::Send(error);
         }
         flight.sending_since.set(None);
@@ -481,7 +519,14 @@ impl ReplyBatch {
 }
 
 /// Sends parts in order: neighbours in memory in one send of a bounded number of parts.
-async fn send(stream: &Stream, parts: &mut Vec<Part>) -> io::Result<()> {
+async fn send(
+    stream: &Stream,
+    parts: &mut Vec<Part>,
+    direct_reads: &DirectReads,
+) -> io::Result<()> {
+    if parts.iter().any(Part::is_direct) {
+        return direct_reads.send(stream, std::mem::take(parts)).await;
+    }
     let mut run: Vec<Bytes> = Vec::with_capacity(parts.len().min(MAX_SEND_PARTS));
     for part in parts.drain(..) {
         match part {

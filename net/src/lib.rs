@@ -11,6 +11,7 @@
 mod acceptor;
 mod connection;
 mod counters;
+mod direct_reads;
 mod frame;
 mod memory_budget;
 mod port_owner;
@@ -19,7 +20,7 @@ mod request_times;
 mod shutdown;
 
 pub use acceptor::{Acceptor, AcceptorOptions};
-pub use connection::{CloseReason, ConnectionOptions, Handler, Overlap, serve};
+pub use connection::{CloseReason, ConnectionOptions, Handler, Overlap, Shared, serve};
 pub use counters::Counters;
 pub use frame::{FrameError, FrameReader, RequestFrame};
 pub use memory_budget::{MemoryBudget, MemoryPermit};

@@ -22,7 +22,7 @@ pub enum Reply {
 pub enum Part {
     /// Bytes in memory.
     Bytes(Bytes),
-    /// A range of a file that is not `direct`, sent without passing through this process.
+    /// A range of a file: spliced, or read in pieces when the file is `direct`.
     File {
         /// The file.
         file: File,
@@ -40,6 +40,10 @@ impl Part {
             Part::Bytes(bytes) => bytes.len() as u64,
             Part::File { len, .. } => *len,
         }
+    }
+
+    pub(crate) fn is_direct(&self) -> bool {
+        matches!(self, Part::File { file, .. } if file.is_direct())
     }
 
     /// Whether it has no bytes.

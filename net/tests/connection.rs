@@ -1,5 +1,7 @@
 //! The server side of connections over the simulated network, and once over the kernel's.
 
+#[path = "connection/files.rs"]
+mod files;
 #[path = "connection/frames.rs"]
 mod frames;
 #[path = "connection/harness.rs"]

@@ -96,7 +96,7 @@ impl AlignedBuffer {
     }
 
     /// No bytes yet, and memory for `capacity`, rounded up to whole blocks.
-    pub(crate) fn unfilled(capacity: usize) -> AlignedBuffer {
+    pub fn unfilled(capacity: usize) -> AlignedBuffer {
         AlignedBuffer {
             allocation: Allocation::new(capacity),
             len: 0,
@@ -115,6 +115,25 @@ impl AlignedBuffer {
     pub(crate) unsafe fn set_filled(&mut self, len: usize) {
         assert!(len <= self.capacity(), "{len} > {}", self.capacity());
         self.len = len;
+    }
+
+    /// Holds a copy of `data` in place of what it held.
+    ///
+    /// # Panics
+    /// When that is more than the capacity.
+    pub(crate) fn fill(&mut self, data: &[u8]) {
+        assert!(
+            data.len() <= self.capacity(),
+            "{} > {}",
+            data.len(),
+            self.capacity()
+        );
+        // SAFETY: as long as checked, and `&mut self` is exclusive.
+        unsafe {
+            self.as_mut_ptr()
+                .copy_from_nonoverlapping(data.as_ptr(), data.len())
+        };
+        self.len = data.len();
     }
 
     /// Bytes that can be held, a multiple of [`BLOCK_SIZE`].

@@ -3,12 +3,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::buffer::{AlignedBuffer, BlockRange};
 use crate::reactor::{Backend, Reactor};
 use crate::{sim, uring};
+
+/// So long after a write or a flush the disk is being written to.
+const WRITING: Duration = Duration::from_millis(20);
 
 /// How a file is opened. All files are readable; `write` adds writing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub struct OpenOptions {
     pub truncate: bool,
     /// O_DIRECT: memory, position and length of each transfer in whole blocks.
     pub direct: bool,
+    /// The kernel reads nothing ahead but what [`File::advise_will_need`] asks for.
+    pub no_read_ahead: bool,
 }
 
 /// An open file. Clones share the descriptor; the last one closes it.
@@ -82,6 +88,30 @@ impl File {
         match &self.inner {
             FileInner::Uring(file) => file.read_at(position, len).await,
             FileInner::Sim(file) => file.read_at(position, len).await,
+        }
+    }
+
+    /// As [`Self::read_at`], into `buffer`, over what it held.
+    ///
+    /// # Panics
+    /// When the buffer's capacity is less than `len`.
+    pub async fn read_into(
+        &self,
+        position: u64,
+        buffer: AlignedBuffer,
+        len: usize,
+    ) -> io::Result<AlignedBuffer> {
+        match &self.inner {
+            FileInner::Uring(file) => file.read_into(position, buffer, len).await,
+            FileInner::Sim(file) => file.read_into(position, buffer, len).await,
+        }
+    }
+
+    /// Whether the file was opened with [`OpenOptions::direct`].
+    pub fn is_direct(&self) -> bool {
+        match &self.inner {
+            FileInner::Uring(file) => file.is_direct(),
+            FileInner::Sim(file) => file.is_direct(),
         }
     }
 
@@ -263,6 +293,15 @@ impl FileSystem {
         match &self.reactor.backend {
             Backend::Uring(shard) => shard.sync_dir(path).await,
             Backend::Sim(shard) => shard.sync_dir(path).await,
+        }
+    }
+
+    /// Whether this process (or the simulated node) is writing to its disk: it has written blocks
+    /// of a file, or flushed one, in the last 20 ms.
+    pub fn is_writing(&self) -> bool {
+        match &self.reactor.backend {
+            Backend::Uring(_) => uring::written_within(WRITING),
+            Backend::Sim(shard) => shard.written_within(WRITING),
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_reactor::sim::{
-    CrashOptions, DiskFault, DiskOperation, KeepUnsynced, Simulation, SimulationOptions,
+    CrashOptions, DiskFault, DiskOperation, KeepUnsynced, Node, Simulation, SimulationOptions,
 };
 use millstream_reactor::{
     BLOCK_SIZE, File, FileSystem, Notify, OpenOptions, Reactor, TailBuffer, TaskQueue, mailbox,
@@ -758,4 +758,24 @@ fn ten_thousand_simulations_are_cheap() {
         let node = simulation.add_node("a");
         assert_eq!(node.run(async move { seed }), Some(seed));
     }
+}
+
+#[test]
+fn a_node_is_writing_until_a_while_after_its_last_write() {
+    let simulation = Simulation::with_seed(3);
+    let (writer, other) = (simulation.add_node("a"), simulation.add_node("b"));
+    let is_writing = |node: &Node| node.reactor().fs().is_writing();
+    let fs = writer.reactor().fs();
+    let file = simulation
+        .block_on(fs.open(Path::new("/f"), direct()))
+        .unwrap();
+    assert!(!is_writing(&writer));
+    simulation.block_on(write_fill(&file, 1, 1));
+    assert!(is_writing(&writer) && !is_writing(&other));
+    simulation.run_for(Duration::from_millis(15));
+    simulation.block_on(file.sync_data()).unwrap();
+    simulation.run_for(Duration::from_millis(10));
+    assert!(is_writing(&writer));
+    simulation.run_for(Duration::from_millis(20));
+    assert!(!is_writing(&writer));
 }

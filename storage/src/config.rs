@@ -111,10 +111,12 @@ impl Default for LogConfig {
 /// How cold data leaves the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ColdRead {
-    /// Through the page cache, so that a range can be spliced from file to socket.
+    /// As `Direct` while the disk is being written to, as `Buffered` otherwise.
     #[default]
+    Auto,
+    /// Through the page cache, so that a range can be spliced from file to socket.
     Buffered,
-    /// O_DIRECT, several reads in flight.
+    /// O_DIRECT, paced so that writes do not wait for it.
     Direct,
 }
 
@@ -193,7 +195,7 @@ impl StoreConfig {
             retention_check_interval: Duration::from_secs(300),
             producer_check_interval: Duration::from_secs(600),
             cleaner: CleanerConfig::default(),
-            cold_read: ColdRead::Buffered,
+            cold_read: ColdRead::Auto,
             direct_io: true,
         }
     }

@@ -355,7 +355,7 @@ impl Log {
                         file: file.share(),
                         position,
                         len: end - position,
-                        direct: self.reads_direct(),
+                        direct: file.is_direct(),
                         path: self.segment_path(segment, LOG_SUFFIX).into(),
                     };
                     position = end;
@@ -393,26 +393,38 @@ impl Log {
         }
     }
 
+    /// Whether what is not in memory is read with O_DIRECT now.
     fn reads_direct(&self) -> bool {
-        self.store.config.cold_read == ColdRead::Direct && self.store.config.direct_io
+        let config = &self.store.config;
+        config.direct_io
+            && match config.cold_read {
+                ColdRead::Buffered => false,
+                ColdRead::Direct => true,
+                ColdRead::Auto => self.store.fs().is_writing(),
+            }
     }
 
     /// The segment's file, open for reading.
     pub(crate) async fn read_file(&self, segment: i64) -> Result<File, StorageError> {
         let key = (self.id, segment);
-        if let Some(file) = self.store.read_files.borrow_mut().get(key) {
+        let direct = self.reads_direct();
+        let files = match direct {
+            true => &self.store.direct_files,
+            false => &self.store.read_files,
+        };
+        if let Some(file) = files.borrow_mut().get(key) {
             return Ok(file);
         }
         let path = self.segment_path(segment, LOG_SUFFIX);
         let options = OpenOptions {
-            direct: self.reads_direct(),
+            direct,
+            no_read_ahead: true,
             ..OpenOptions::default()
         };
         let generation = self.state.borrow().generation;
         let file = self.store.open_file(&path, options).await?;
         // One that was replaced while it was opened is good only for a reader that starts again.
         if self.state.borrow().generation == generation {
-            let files = &self.store.read_files;
             files.borrow_mut().insert(key, 1, file.clone());
         }
         Ok(file)
@@ -656,7 +668,7 @@ impl<'a> Walker<'a> {
 
         let file = self.log.read_file(self.segment).await?;
         let block = BLOCK_SIZE as u64;
-        let (start, end) = if self.log.reads_direct() {
+        let (start, end) = if file.is_direct() {
             let end = (position + SEARCH_BYTES).next_multiple_of(block);
             (position - position % block, end)
         } else {

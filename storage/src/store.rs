@@ -37,6 +37,8 @@ pub struct ShardStore {
     pub(crate) config: StoreConfig,
     pub(crate) flushes: FlushGroup,
     pub(crate) read_files: RefCell<FileCache>,
+    /// The same, opened with O_DIRECT.
+    pub(crate) direct_files: RefCell<FileCache>,
     pub(crate) indexes: RefCell<IndexCache>,
     pub(crate) room: Notify,
     /// How logs are compacted, which may change.
@@ -72,7 +74,8 @@ impl ShardStore {
     pub fn new(reactor: Reactor, config: StoreConfig, start: StartState) -> Rc<ShardStore> {
         Rc::new(ShardStore {
             flushes: FlushGroup::default(),
-            read_files: RefCell::new(FileCache::new(config.open_files)),
+            read_files: RefCell::new(FileCache::new(config.open_files / 2)),
+            direct_files: RefCell::new(FileCache::new(config.open_files / 2)),
             indexes: RefCell::new(IndexCache::new(config.index_memory_bytes)),
             room: Notify::new(),
             cleaner: RefCell::new(config.cleaner.clone()),
@@ -299,12 +302,16 @@ impl ShardStore {
     /// Forgets what is kept of the files of one segment.
     pub(crate) fn forget_segment(&self, log: u64, segment: i64) {
         self.forget_index(log, segment);
-        self.read_files.borrow_mut().remove((log, segment));
+        for files in [&self.read_files, &self.direct_files] {
+            files.borrow_mut().remove((log, segment));
+        }
     }
 
     pub(crate) fn forget_log_files(&self, log: u64) {
         self.indexes.borrow_mut().remove_log(log);
-        self.read_files.borrow_mut().remove_log(log);
+        for files in [&self.read_files, &self.direct_files] {
+            files.borrow_mut().remove_log(log);
+        }
     }
 
     /// A tail buffer; takes from the logs that were appended to longest ago what is written of

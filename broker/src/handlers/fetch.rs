@@ -60,7 +60,7 @@ pub(super) async fn handle(shard: &Rc<Shard>, info: RequestInfo, request: FetchR
         .begin(now, session, by_id, wants, &forgotten);
     let (context, wants) = match begun {
         Ok(begun) => begun,
-        Err(error) => return send(shard, &info, failed(error)).await,
+        Err(error) => return send(shard, &info, failed(error)),
     };
     let image = shard.image();
     let found: Vec<Result<Arc<Topic>, ErrorCode>> = wants
@@ -76,7 +76,7 @@ pub(super) async fn handle(shard: &Rc<Shard>, info: RequestInfo, request: FetchR
         isolation: isolation(&request),
     };
     let response = answered.response(context, &wants, &found, results);
-    send(shard, &info, response).await
+    send(shard, &info, response)
 }
 
 fn topic_ref(name: &StrBytes, id: uuid::Uuid, by_id: bool) -> TopicRef {
@@ -345,8 +345,7 @@ fn failed(error: ErrorCode) -> FetchResponse<ReadPlan> {
     }
 }
 
-/// Encodes the response; ranges of files opened with O_DIRECT cannot be spliced and are loaded.
-async fn send(shard: &Shard, info: &RequestInfo, response: FetchResponse<ReadPlan>) -> Reply {
+fn send(shard: &Shard, info: &RequestInfo, response: FetchResponse<ReadPlan>) -> Reply {
     let parts = match response.encode(info.correlation_id, info.version) {
         Ok(parts) => parts,
         Err(cause) => {
@@ -361,29 +360,14 @@ async fn send(shard: &Shard, info: &RequestInfo, response: FetchResponse<ReadPla
         match part {
             Part::Bytes(bytes) => reply.push(ReplyPart::Bytes(bytes)),
             Part::Records(records) => {
-                if let Err(cause) = push_records(shard, records.payload, &mut reply).await {
-                    error!(%cause, "records cannot be read");
-                    return Reply::Close {
-                        reason: cause.to_string().into(),
-                    };
-                }
+                push_records(shard, records.payload, &mut reply);
             }
         }
     }
     Reply::Send(reply)
 }
 
-async fn push_records(
-    shard: &Shard,
-    plan: ReadPlan,
-    reply: &mut Vec<ReplyPart>,
-) -> Result<(), millstream_storage::StorageError> {
-    let direct = |part: &ReadPart| matches!(part, ReadPart::File(range) if range.direct);
-    if plan.parts.iter().any(direct) {
-        let loaded = plan.load(shard.reactor()).await?;
-        reply.extend(loaded.into_iter().map(ReplyPart::Bytes));
-        return Ok(());
-    }
+fn push_records(shard: &Shard, plan: ReadPlan, reply: &mut Vec<ReplyPart>) {
     for part in plan.parts {
         reply.push(match part {
             ReadPart::Bytes(bytes) => ReplyPart::Bytes(bytes),
@@ -394,5 +378,4 @@ async fn push_records(
             },
         });
     }
-    Ok(())
 }

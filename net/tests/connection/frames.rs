@@ -5,13 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use millstream_net::{
-    CloseReason, ConnectionOptions, FrameError, MemoryBudget, Part, Reply, RequestFrame, Shutdown,
-    serve,
+    CloseReason, ConnectionOptions, FrameError, MemoryBudget, Reply, RequestFrame, Shared,
+    Shutdown, serve,
 };
-use millstream_reactor::OpenOptions;
 use millstream_reactor::sim::Simulation;
 
-use crate::harness::{Client, PRODUCE, Server, options, request};
+use crate::harness::{PRODUCE, Server, options, request};
 
 /// Serves one connection on which `bytes` come, and then its end if `ends`.
 fn reason_after(seed: u64, bytes: Vec<u8>, ends: bool) -> (CloseReason, usize) {
@@ -41,14 +40,10 @@ fn reason_after(seed: u64, bytes: Vec<u8>, ends: bool) -> (CloseReason, usize) {
         ..ConnectionOptions::default()
     };
     let budget = MemoryBudget::new(10_000);
-    let shutdown = Shutdown::new();
     let served = serve(
-        reactor,
         accepted,
         options,
-        budget.clone(),
-        Default::default(),
-        shutdown,
+        Shared::new(reactor, budget.clone(), Default::default(), Shutdown::new()),
         handler,
     );
     let reason = sim.block_on(served);
@@ -127,67 +122,4 @@ fn a_bad_frame_costs_no_other_connection_anything_and_earlier_requests_are_answe
     bad.stream.shutdown();
     server.sim.run_for(Duration::from_millis(100));
     assert_eq!(server.counters.open_connections(), 1);
-}
-
-#[test]
-fn replies_may_have_parts_of_files() {
-    let sim = Simulation::with_seed(6);
-    let server = sim.add_node("server");
-    server.make_dir("/data");
-    server.plant_file("/data/file", &[5; 100_000]);
-    let (reactor, address) = (server.reactor(), server.address(9092));
-    let listener = sim
-        .block_on(reactor.listen(address))
-        .expect("the port is free");
-    let node = sim.add_node("client");
-    let stream = sim.block_on(node.reactor().connect(address));
-    let client = Client {
-        node,
-        stream: std::rc::Rc::new(stream.expect("the server listens")),
-    };
-    let accepted = sim.block_on(listener.accept()).expect("somebody connects");
-    let opening = reactor.fs();
-    let file =
-        sim.block_on(opening.open(std::path::Path::new("/data/file"), OpenOptions::default()));
-    let file = file.expect("the file is there");
-    let handler = move |_: RequestFrame| {
-        let parts = vec![
-            Part::from(Bytes::from_static(b"head")),
-            Part::File {
-                file: file.clone(),
-                position: 1000,
-                len: 90_000,
-            },
-            Part::from(Bytes::from_static(b"tail")),
-        ];
-        async { Reply::Send(parts) }.boxed_local()
-    };
-    client.send(vec![
-        request(PRODUCE, 0, 0, 0, 0),
-        request(PRODUCE, 1, 0, 0, 0),
-    ]);
-    let reading = client.stream.clone();
-    let task = {
-        let serving = serve(
-            reactor.clone(),
-            accepted,
-            ConnectionOptions::default(),
-            MemoryBudget::new(1000),
-            Default::default(),
-            Shutdown::new(),
-            handler,
-        );
-        reactor.spawn(millstream_reactor::TaskQueue::Requests, serving)
-    };
-    for _ in 0..2 {
-        let reply = sim.block_on(reading.recv_exact(Default::default(), 90_008));
-        let reply = reply.expect("the reply comes whole");
-        assert_eq!(&reply[..4], b"head");
-        assert!(reply[4..90_004].iter().all(|byte| *byte == 5));
-        assert_eq!(&reply[90_004..], b"tail");
-    }
-    client.stream.shutdown();
-    let timeout = reactor.timeout(Duration::from_secs(1), task);
-    let reason = sim.block_on(timeout).expect("the connection ends");
-    assert!(matches!(reason, Some(CloseReason::Ended)));
 }

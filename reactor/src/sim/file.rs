@@ -6,6 +6,7 @@ use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::channel::oneshot;
@@ -122,6 +123,11 @@ impl Shard {
             .await
     }
 
+    pub(crate) fn written_within(&self, span: Duration) -> bool {
+        let last = self.node.last_write();
+        last.is_some_and(|last| self.now() - last < span)
+    }
+
     pub(crate) async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let to = to.to_owned();
         self.change(DiskOperation::Directory, from, move |disk, from| {
@@ -192,6 +198,9 @@ impl Shard {
             let random = &mut self.world.random.borrow_mut();
             let mut disk = self.disk();
             let mut point = None;
+            if matches!(operation, DiskOperation::Write | DiskOperation::Sync) {
+                self.node.note_write(self.now());
+            }
             if operation.changes_disk() {
                 point = disk.begin_operation(random);
             }
@@ -244,6 +253,17 @@ impl Shard {
 }
 
 impl File {
+    pub(crate) async fn read_into(
+        &self,
+        position: u64,
+        mut buffer: AlignedBuffer,
+        len: usize,
+    ) -> io::Result<AlignedBuffer> {
+        assert!(len <= buffer.capacity(), "{len} > {}", buffer.capacity());
+        buffer.fill(&self.read_at(position, len).await?);
+        Ok(buffer)
+    }
+
     pub(crate) async fn read_at(&self, position: u64, len: usize) -> io::Result<AlignedBuffer> {
         self.check_alignment("a read", position, len as u64);
         let inode = self.shared.open.inode;
@@ -309,7 +329,7 @@ impl File {
         self.shard.disk().lock(open.inode, &open.lock)
     }
 
-    pub(super) fn is_direct(&self) -> bool {
+    pub(crate) fn is_direct(&self) -> bool {
         self.shared.open.direct
     }
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Instant;
 
 use crate::reactor::{Backend, Reactor};
 use crate::task::TaskQueue;
@@ -66,12 +67,21 @@ pub(super) struct NodeState {
     silent: Cell<bool>,
     clock_skew_ms: Cell<i64>,
     next_port: Cell<u16>,
+    last_write: Cell<Option<Instant>>,
 }
 
 /// The first port that is given when port 0 is asked for.
 const FIRST_EPHEMERAL_PORT: u16 = 32_768;
 
 impl NodeState {
+    pub(super) fn note_write(&self, now: Instant) {
+        self.last_write.set(Some(now));
+    }
+
+    pub(super) fn last_write(&self) -> Option<Instant> {
+        self.last_write.get()
+    }
+
     pub(super) fn new(index: usize, name: &str, ip: IpAddr) -> NodeState {
         NodeState {
             index,
@@ -83,6 +93,7 @@ impl NodeState {
             silent: Cell::new(false),
             clock_skew_ms: Cell::new(0),
             next_port: Cell::new(FIRST_EPHEMERAL_PORT),
+            last_write: Cell::new(None),
         }
     }
 

@@ -34,7 +34,11 @@ impl Shard {
                 flags |= flag;
             }
         }
-        self.open_with(path, flags, options.direct).await
+        let file = self.open_with(path, flags, options.direct).await?;
+        if options.no_read_ahead {
+            file.advise_random()?;
+        }
+        Ok(file)
     }
 
     pub(crate) fn adopt(&self, file: &SharedFile) -> File {

@@ -3,10 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use io_uring::{opcode, squeue, types};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc;
 
 use super::operation::{Keep, Outcome};
@@ -57,9 +60,23 @@ impl File {
         &self.descriptor
     }
 
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct
+    }
+
     pub(crate) async fn read_at(&self, position: u64, len: usize) -> io::Result<AlignedBuffer> {
+        self.read_into(position, AlignedBuffer::unfilled(len), len)
+            .await
+    }
+
+    pub(crate) async fn read_into(
+        &self,
+        position: u64,
+        mut buffer: AlignedBuffer,
+        len: usize,
+    ) -> io::Result<AlignedBuffer> {
         self.check_blocks(position, len as u64)?;
-        let mut buffer = AlignedBuffer::unfilled(len);
+        assert!(len <= buffer.capacity(), "{len} > {}", buffer.capacity());
         let mut filled = 0;
         while filled < len {
             let part = (len - filled).min(TRANSFER_MAX);
@@ -108,6 +125,7 @@ impl File {
 
     pub(crate) async fn write_blocks(&self, position: u64, blocks: BlockRange) -> io::Result<()> {
         self.check_blocks(position, blocks.len() as u64)?;
+        note_write();
         let len = blocks.len();
         let mut blocks = blocks;
         let mut done = 0;
@@ -135,6 +153,7 @@ impl File {
     }
 
     pub(crate) async fn sync_data(&self) -> io::Result<()> {
+        note_write();
         let sync = opcode::Fsync::new(self.fd())
             .flags(types::FsyncFlags::DATASYNC)
             .build();
@@ -186,6 +205,16 @@ impl File {
         // The inode of an open file is in memory: nothing to wait for.
         let status = nix::sys::stat::fstat(self.descriptor.as_fd())?;
         u64::try_from(status.st_size).map_err(io::Error::other)
+    }
+
+    pub(super) fn advise_random(&self) -> io::Result<()> {
+        // Sets a flag of the open file: nothing to wait for.
+        Ok(posix_fadvise(
+            &self.descriptor,
+            0,
+            0,
+            PosixFadviseAdvice::POSIX_FADV_RANDOM,
+        )?)
     }
 
     pub(crate) async fn advise_will_need(&self, position: u64, len: u64) -> io::Result<()> {
@@ -264,6 +293,27 @@ impl File {
     }
 }
 
+/// Microseconds after [`start`] at which this process began to write or flush last; 0 if never.
+static LAST_WRITE: AtomicU64 = AtomicU64::new(0);
+
+fn start() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
+}
+
+/// All shards write to the same disk, so that each must know of the others' writes.
+fn note_write() {
+    let since_start = start().elapsed().as_micros() as u64;
+    LAST_WRITE.store(since_start.max(1), Ordering::Relaxed);
+}
+
+/// Whether this process has begun to write blocks, or to flush a file, within `span`.
+pub(crate) fn written_within(span: Duration) -> bool {
+    let last = LAST_WRITE.load(Ordering::Relaxed);
+    let since_start = start().elapsed().as_micros() as u64;
+    last > 0 && since_start.saturating_sub(last) < span.as_micros() as u64
+}
+
 fn written(outcome: Outcome) -> io::Result<usize> {
     match outcome.count()? {
         0 => Err(io::ErrorKind::WriteZero.into()),
@@ -284,4 +334,16 @@ fn zeros() -> Bytes {
     ZEROS
         .get_or_init(|| AlignedBuffer::zeroed(ZEROS_LEN).into_bytes())
         .clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_noticed_for_a_while() {
+        note_write();
+        assert!(written_within(Duration::from_secs(3600)));
+        assert!(!written_within(Duration::ZERO));
+    }
 }

@@ -29,6 +29,7 @@ mod support;
 mod task_table;
 mod timers;
 
+pub(crate) use file::written_within;
 pub use file::{File, SharedFile};
 pub use listener::Listener;
 pub use port::{PortReservation, reserve_port};

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use millstream_reactor::uring::supports_direct_io;
-use millstream_reactor::{BLOCK_SIZE, OpenOptions, TailBuffer};
+use millstream_reactor::{AlignedBuffer, BLOCK_SIZE, OpenOptions, TailBuffer};
 
 use crate::{on_shard, pattern};
 
@@ -16,6 +16,7 @@ const WRITE: OpenOptions = OpenOptions {
     create_new: false,
     truncate: false,
     direct: false,
+    no_read_ahead: false,
 };
 
 const DIRECT: OpenOptions = OpenOptions {
@@ -53,6 +54,32 @@ fn blocks_of_a_tail_buffer_reach_the_disk() {
             unaligned.err().expect("refused").kind(),
             ErrorKind::InvalidInput
         );
+    });
+}
+
+#[test]
+fn a_buffer_takes_one_read_after_the_other() {
+    on_shard(|reactor| async move {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("some");
+        let data = pattern(3 * BLOCK_SIZE + 5, 3);
+        std::fs::write(&path, &data).expect("writes");
+        for direct in [false, true] {
+            let options = OpenOptions {
+                direct,
+                no_read_ahead: true,
+                ..OpenOptions::default()
+            };
+            let file = reactor.fs().open(&path, options).await.expect("opens");
+            assert_eq!(file.is_direct(), direct);
+            let buffer = AlignedBuffer::unfilled(2 * BLOCK_SIZE);
+            let buffer = file.read_into(4096, buffer, 8192).await.expect("reads");
+            assert!(buffer[..] == data[4096..12_288]);
+            let buffer = file.read_into(12_288, buffer, 4096).await.expect("reads");
+            assert!(buffer[..] == data[12_288..]);
+            let buffer = file.read_into(0, buffer, 4096).await.expect("reads");
+            assert!(buffer[..] == data[..4096]);
+        }
     });
 }
 

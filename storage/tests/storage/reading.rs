@@ -37,7 +37,11 @@ fn cases() -> impl Strategy<Value = Case> {
         prop_oneof![3_000u32..20_000, 20_000u32..400_000],
         prop_oneof![Just(0u32), 1u32..600, 600u32..9_000],
         prop_oneof![40_000usize..60_000, Just(1usize << 20)],
-        prop_oneof![Just(ColdRead::Buffered), Just(ColdRead::Direct)],
+        prop_oneof![
+            Just(ColdRead::Auto),
+            Just(ColdRead::Buffered),
+            Just(ColdRead::Direct)
+        ],
         prop::collection::vec(budget, 2),
         prop::collection::vec(any::<prop::sample::Index>(), 3),
         prop::collection::vec(any::<prop::sample::Index>(), 3),

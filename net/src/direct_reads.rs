@@ -1,0 +1,361 @@
+//! Replies with ranges of files that were opened with O_DIRECT: the ranges are read in pieces, some
+//! ahead of the socket, and leave in order.
+//!
+//! While the files of this process are being written, a shard has one such read under way at a
+//! time. A flush waits behind what the disk was given before it: eight reads of 256 KiB make it
+//! ten times as long, one hardly twice.
+//!
+//! Memory is bounded for the shard, not for each connection: what cannot have a buffer is read in
+//! small pieces, one at a time, and a client that takes nothing for [`STALL`] gives back what was
+//! read ahead for it.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use millstream_reactor::{AlignedBuffer, BLOCK_SIZE, File, Reactor, Stream};
+
+use crate::memory_budget::MemoryBudget;
+use crate::reply::Part;
+
+/// Bytes of one read.
+const READ_BYTES: usize = 256 * 1024;
+/// Bytes of a read that has no buffer of the shard's.
+const SMALL_READ_BYTES: usize = 32 * 1024;
+/// Pieces that are read or have been, and are not being sent yet.
+const AHEAD: usize = 8;
+/// Bytes that leave together, where as many are there.
+const SEND_BYTES: usize = 512 * 1024;
+/// Pieces that leave together.
+const SEND_PIECES: usize = 256;
+/// Buffers of a shard: 16 MiB.
+const BUFFERS: usize = 64;
+/// Those kept when nobody needs them.
+const IDLE_BUFFERS: usize = 8;
+/// How long a send may take before what was read ahead is dropped.
+const STALL: Duration = Duration::from_millis(200);
+
+/// What the connections of a shard share for such replies.
+pub(crate) struct DirectReads {
+    reactor: Reactor,
+    buffers: Arc<Buffers>,
+    /// Reads under way while files are being written.
+    turns: MemoryBudget,
+}
+
+/// The buffers of a shard. Sent bytes are dropped wherever they are dropped, hence the lock.
+#[derive(Default)]
+struct Buffers {
+    state: Mutex<BufferState>,
+}
+
+#[derive(Default)]
+struct BufferState {
+    idle: Vec<AlignedBuffer>,
+    leased: usize,
+}
+
+/// The right to one of the shard's buffers.
+struct Lease {
+    buffers: Arc<Buffers>,
+}
+
+/// What was read, in a buffer that goes back when nobody needs the bytes any more.
+struct Filled {
+    buffer: Option<AlignedBuffer>,
+    lease: Lease,
+}
+
+/// A stretch of a reply.
+#[derive(Clone)]
+enum Piece {
+    Bytes(Bytes),
+    /// To be read, at most [`READ_BYTES`] of whole blocks.
+    Blocks {
+        file: File,
+        position: u64,
+        len: usize,
+    },
+    /// A range of a file that is not direct: it is spliced.
+    Spliced {
+        file: File,
+        position: u64,
+        len: u64,
+    },
+}
+
+/// A piece on its way to the socket.
+enum Next {
+    Reading(LocalBoxFuture<'static, io::Result<Bytes>>),
+    Ready(Bytes),
+    Spliced,
+}
+
+impl DirectReads {
+    pub(crate) fn new(reactor: Reactor) -> DirectReads {
+        DirectReads {
+            reactor,
+            buffers: Arc::default(),
+            turns: MemoryBudget::new(READ_BYTES + BLOCK_SIZE),
+        }
+    }
+
+    /// Sends parts in order.
+    pub(crate) async fn send(&self, stream: &Stream, parts: Vec<Part>) -> io::Result<()> {
+        let mut rest = pieces(parts);
+        let mut ahead: VecDeque<(Piece, Next)> = VecDeque::new();
+        loop {
+            self.start_reads(&mut rest, &mut ahead);
+            let Some((piece, next)) = ahead.front() else {
+                return Ok(());
+            };
+            if let (
+                Piece::Spliced {
+                    file,
+                    position,
+                    len,
+                },
+                Next::Spliced,
+            ) = (piece, next)
+            {
+                stream.send_file(file, *position, *len).await?;
+                ahead.pop_front();
+                continue;
+            }
+            let run = poll_fn(|cx| poll_run(&mut ahead, cx)).await?;
+            self.send_run(stream, run, &mut ahead, &mut rest).await?;
+        }
+    }
+
+    /// Starts what may be read ahead, at least one piece.
+    fn start_reads(&self, rest: &mut VecDeque<Piece>, ahead: &mut VecDeque<(Piece, Next)>) {
+        while ahead.len() < AHEAD
+            && let Some(piece) = rest.pop_front()
+        {
+            let (piece, next) = match piece {
+                Piece::Bytes(bytes) => (Piece::Bytes(bytes.clone()), Next::Ready(bytes)),
+                Piece::Spliced { .. } => (piece, Next::Spliced),
+                Piece::Blocks {
+                    file,
+                    position,
+                    len,
+                } => {
+                    let lease = self.buffers.lease();
+                    if lease.is_none() && !ahead.is_empty() {
+                        rest.push_front(Piece::Blocks {
+                            file,
+                            position,
+                            len,
+                        });
+                        return;
+                    }
+                    let most = match lease {
+                        Some(_) => len,
+                        None => SMALL_READ_BYTES - (position % BLOCK_SIZE as u64) as usize,
+                    };
+                    let now = len.min(most);
+                    if now < len {
+                        rest.push_front(Piece::Blocks {
+                            file: file.clone(),
+                            position: position + now as u64,
+                            len: len - now,
+                        });
+                    }
+                    let turns = self.turns.clone();
+                    let reactor = self.reactor.clone();
+                    let read = read(reactor, turns, file.clone(), position, now, lease);
+                    let piece = Piece::Blocks {
+                        file,
+                        position,
+                        len: now,
+                    };
+                    (piece, Next::Reading(read.boxed_local()))
+                }
+            };
+            ahead.push_back((piece, next));
+        }
+    }
+
+    /// Sends `run` while the reads go on. If the client holds it up they are given up, and go back
+    /// to `rest`.
+    async fn send_run(
+        &self,
+        stream: &Stream,
+        run: Vec<Bytes>,
+        ahead: &mut VecDeque<(Piece, Next)>,
+        rest: &mut VecDeque<Piece>,
+    ) -> io::Result<()> {
+        let mut send = pin!(stream.send(run));
+        let mut patience = pin!(self.reactor.sleep(STALL));
+        let stalled = poll_fn(|cx| {
+            poll_reads(ahead, cx)?;
+            if let Poll::Ready(sent) = send.as_mut().poll(cx) {
+                return Poll::Ready(sent.map(|()| false));
+            }
+            patience.as_mut().poll(cx).map(|()| Ok(true))
+        })
+        .await?;
+        if stalled {
+            for (piece, _) in ahead.drain(..).rev() {
+                rest.push_front(piece);
+            }
+            send.await?;
+        }
+        Ok(())
+    }
+}
+
+/// Goes on with all reads.
+fn poll_reads(ahead: &mut VecDeque<(Piece, Next)>, cx: &mut Context<'_>) -> io::Result<()> {
+    for (_, next) in ahead.iter_mut() {
+        if let Next::Reading(read) = next
+            && let Poll::Ready(bytes) = read.as_mut().poll(cx)
+        {
+            *next = Next::Ready(bytes?);
+        }
+    }
+    Ok(())
+}
+
+/// What leaves next: the first pieces, as far as they are there.
+fn poll_run(
+    ahead: &mut VecDeque<(Piece, Next)>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Vec<Bytes>>> {
+    poll_reads(ahead, cx)?;
+    let mut run = Vec::new();
+    let mut len = 0;
+    while len < SEND_BYTES
+        && run.len() < SEND_PIECES
+        && let Some((_, Next::Ready(bytes))) = ahead.front()
+    {
+        len += bytes.len();
+        run.push(bytes.clone());
+        ahead.pop_front();
+    }
+    if run.is_empty() {
+        return Poll::Pending;
+    }
+    Poll::Ready(Ok(run))
+}
+
+fn pieces(parts: Vec<Part>) -> VecDeque<Piece> {
+    let mut pieces = VecDeque::with_capacity(parts.len());
+    for part in parts {
+        match part {
+            Part::Bytes(bytes) => pieces.push_back(Piece::Bytes(bytes)),
+            Part::File {
+                file,
+                position,
+                len,
+            } if !file.is_direct() => pieces.push_back(Piece::Spliced {
+                file,
+                position,
+                len,
+            }),
+            Part::File {
+                file,
+                mut position,
+                len,
+            } => {
+                let end = position + len;
+                while position < end {
+                    let lead = position % BLOCK_SIZE as u64;
+                    let len = (READ_BYTES as u64 - lead).min(end - position);
+                    pieces.push_back(Piece::Blocks {
+                        file: file.clone(),
+                        position,
+                        len: len as usize,
+                    });
+                    position += len;
+                }
+            }
+        }
+    }
+    pieces
+}
+
+/// Reads `len` bytes, in a buffer of the shard's if there is a lease for one.
+async fn read(
+    reactor: Reactor,
+    turns: MemoryBudget,
+    file: File,
+    position: u64,
+    len: usize,
+    lease: Option<Lease>,
+) -> io::Result<Bytes> {
+    let lead = (position % BLOCK_SIZE as u64) as usize;
+    let whole = (lead + len).next_multiple_of(BLOCK_SIZE);
+    let _turn = match reactor.fs().is_writing() {
+        true => Some(turns.acquire(whole).await),
+        false => None,
+    };
+    let start = position - lead as u64;
+    let bytes = match lease {
+        Some(lease) => {
+            let buffer = lease.buffers.take();
+            let buffer = Some(file.read_into(start, buffer, whole).await?);
+            Bytes::from_owner(Filled { buffer, lease })
+        }
+        None => file.read_at(start, whole).await?.into_bytes(),
+    };
+    if bytes.len() < lead + len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(bytes.slice(lead..lead + len))
+}
+
+impl Buffers {
+    fn lease(self: &Arc<Self>) -> Option<Lease> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.leased == BUFFERS {
+            return None;
+        }
+        state.leased += 1;
+        Some(Lease {
+            buffers: self.clone(),
+        })
+    }
+
+    fn take(&self) -> AlignedBuffer {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = state.idle.pop();
+        idle.unwrap_or_else(|| AlignedBuffer::unfilled(READ_BYTES))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let state = &self.buffers.state;
+        state.lock().unwrap_or_else(PoisonError::into_inner).leased -= 1;
+    }
+}
+
+impl AsRef<[u8]> for Filled {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.as_ref().expect("present until the drop")
+    }
+}
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        let mut state = self
+            .lease
+            .buffers
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(buffer) = self.buffer.take()
+            && state.idle.len() < IDLE_BUFFERS
+        {
+            state.idle.push(buffer);
+        }
+    }
+}
