@@ -15,6 +15,7 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use millstream_protocol::record_batch::{BatchHeader, TimestampType};
 use millstream_protocol::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId};
@@ -31,12 +32,7 @@ use crate::recovery_checkpoint::{CheckpointEntry, LogName};
 use crate::segment::Segment;
 use crate::store::ShardStore;
 use crate::stored_batch::parse_header;
-use crate::tail::{Chunk, Point, Tail};
-
-/// The smallest tail buffer; a log that is written to steadily gets larger ones.
-const SMALLEST_BUFFER_BYTES: usize = 16 << 10;
-/// How much larger the buffer after a filled one is.
-const BUFFER_GROWTH: usize = 4;
+use crate::tail::{Chunk, Point, SMALLEST_BUFFER_BYTES, Tail};
 
 /// Where a batch comes from, which decides what is checked and stamped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -422,7 +418,8 @@ impl Log {
             (roll, first)
         };
         // The state is not borrowed while the store looks for memory, which this log may have.
-        let wanted = self.state.borrow().buffer_wanted(bytes.len(), roll);
+        let now = self.store.reactor.now();
+        let wanted = self.state.borrow().buffer_wanted(bytes.len(), roll, now);
         let buffer = match wanted {
             None => None,
             Some(capacity) => {
@@ -436,7 +433,7 @@ impl Log {
             state.roll(first_offset, now_ms, jitter_ms);
         }
         if let Some(buffer) = buffer {
-            state.add_chunk(buffer);
+            state.add_chunk(buffer, now);
         }
         let stamp = stamps.then_some(leader_epoch);
         let appended = state.take_in(bytes, stamp, first_offset);
@@ -531,7 +528,7 @@ impl LogState {
     }
 
     /// The capacity of a buffer for `len` more bytes, if the last one cannot take them.
-    fn buffer_wanted(&self, len: usize, roll: bool) -> Option<usize> {
+    fn buffer_wanted(&self, len: usize, roll: bool, now: Instant) -> Option<usize> {
         let last = self.tail.chunks.back();
         if let Some(chunk) = last
             && !roll
@@ -541,10 +538,8 @@ impl LogState {
             return None;
         }
         let grown = match last {
-            Some(chunk) if chunk.buffer.len() > chunk.buffer.capacity() / 2 => {
-                chunk.buffer.capacity().saturating_mul(BUFFER_GROWTH)
-            }
-            _ => SMALLEST_BUFFER_BYTES,
+            Some(chunk) => chunk.next_capacity(now),
+            None => SMALLEST_BUFFER_BYTES,
         };
         let largest = self.largest_buffer_bytes();
         // The end of the last block goes first.
@@ -559,7 +554,7 @@ impl LogState {
         segment_bytes.clamp(SMALLEST_BUFFER_BYTES, limit.max(SMALLEST_BUFFER_BYTES))
     }
 
-    fn add_chunk(&mut self, buffer: millstream_reactor::TailBuffer) {
+    fn add_chunk(&mut self, buffer: millstream_reactor::TailBuffer, now: Instant) {
         let start = self.end();
         let carried = match self.tail.chunks.back() {
             Some(chunk) if chunk.segment == start.segment => chunk.partial_block(),
@@ -567,7 +562,7 @@ impl LogState {
         };
         self.tail
             .chunks
-            .push_back(Chunk::new(buffer, start, carried.as_deref()));
+            .push_back(Chunk::new(buffer, start, carried.as_deref(), now));
     }
 
     /// Copies batches into the last chunk and notes them everywhere. They fit.

@@ -13,9 +13,20 @@
 //! yet written are at the back.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_reactor::{BLOCK_SIZE, TailBuffer};
+
+/// The smallest buffer; a log that is written to steadily gets larger ones.
+pub(crate) const SMALLEST_BUFFER_BYTES: usize = 16 << 10;
+/// How much larger than the one before it a buffer is that was filled within [`FILLED_FAST`], and
+/// how much smaller one that took longer than [`FILLED_SLOWLY`]. The largest, a huge page, is for
+/// logs that get 20 MB in a second: to touch one for the first time may take milliseconds where
+/// the host of a virtual machine has to find its memory first.
+const BUFFER_GROWTH: usize = 4;
+const FILLED_FAST: Duration = Duration::from_millis(50);
+const FILLED_SLOWLY: Duration = Duration::from_millis(500);
 
 /// Bytes between two batches of a chunk whose places are remembered.
 const MARK_INTERVAL: u64 = 4096;
@@ -39,6 +50,8 @@ pub(crate) struct Chunk {
     pub first_offset: i64,
     pub end_offset: i64,
     pub buffer: TailBuffer,
+    /// When it was begun.
+    since: Instant,
     lead: Lead,
     marks: Vec<Mark>,
 }
@@ -82,7 +95,12 @@ impl std::fmt::Debug for Chunk {
 impl Chunk {
     /// A chunk that goes on at `start`, in an empty buffer. `carried` are the bytes between the
     /// block boundary and `start`, if they are in memory.
-    pub(crate) fn new(mut buffer: TailBuffer, start: Point, carried: Option<&[u8]>) -> Chunk {
+    pub(crate) fn new(
+        mut buffer: TailBuffer,
+        start: Point,
+        carried: Option<&[u8]>,
+        since: Instant,
+    ) -> Chunk {
         let lead_len = (start.position % BLOCK_SIZE as u64) as usize;
         let lead = match carried {
             Some(carried) => {
@@ -103,8 +121,22 @@ impl Chunk {
             first_offset: start.offset,
             end_offset: start.offset,
             buffer,
+            since,
             lead,
             marks: Vec::new(),
+        }
+    }
+
+    /// Bytes of the buffer after this one, whatever the largest may be.
+    pub(crate) fn next_capacity(&self, now: Instant) -> usize {
+        let capacity = self.buffer.capacity();
+        if self.buffer.len() <= capacity / 2 {
+            return SMALLEST_BUFFER_BYTES;
+        }
+        match now - self.since {
+            taken if taken < FILLED_FAST => capacity.saturating_mul(BUFFER_GROWTH),
+            taken if taken > FILLED_SLOWLY => (capacity / BUFFER_GROWTH).max(SMALLEST_BUFFER_BYTES),
+            _ => capacity,
         }
     }
 
@@ -215,40 +247,52 @@ impl Tail {
 
     /// The chunk that holds the batch at `position`.
     pub(crate) fn chunk_at(&self, segment: i64, position: u64) -> Option<&Chunk> {
-        self.in_segment(segment)
-            .find(|chunk| chunk.first_position <= position && position < chunk.end_position())
+        self.last_from(segment, position)
+            .filter(|chunk| position < chunk.end_position())
     }
 
-    /// The chunks of a segment, in order.
-    pub(crate) fn in_segment(&self, segment: i64) -> impl Iterator<Item = &Chunk> {
+    /// The chunks of a segment that end above `position`, in order.
+    pub(crate) fn above(&self, segment: i64, position: u64) -> impl Iterator<Item = &Chunk> {
+        let below = self
+            .chunks
+            .partition_point(|chunk| (chunk.segment, chunk.end_position()) <= (segment, position));
         self.chunks
-            .iter()
-            .filter(move |chunk| chunk.segment == segment)
+            .range(below..)
+            .take_while(move |chunk| chunk.segment == segment)
     }
 
     /// Where the next chunk of the segment above `position` begins.
     pub(crate) fn next_start(&self, segment: i64, position: u64) -> Option<u64> {
-        self.in_segment(segment)
-            .map(|chunk| chunk.first_position)
-            .find(|&start| start > position)
+        let next = self.chunks.get(self.count_from(segment, position))?;
+        (next.segment == segment).then_some(next.first_position)
     }
 
     /// The start of a batch at or before the one that holds `offset`, if that is in memory.
     pub(crate) fn floor_of_offset(&self, segment: i64, offset: i64) -> Option<u64> {
-        let chunk = self
-            .in_segment(segment)
-            .filter(|chunk| chunk.first_offset <= offset)
-            .last()?;
-        Some(chunk.floor(|mark| mark.base_offset <= offset))
+        let count = self
+            .chunks
+            .partition_point(|chunk| (chunk.segment, chunk.first_offset) <= (segment, offset));
+        let chunk = self.chunks.get(count.checked_sub(1)?)?;
+        (chunk.segment == segment).then(|| chunk.floor(|mark| mark.base_offset <= offset))
     }
 
     /// The start of a batch at or before `position`, if that is in memory.
     pub(crate) fn floor_of_position(&self, segment: i64, position: u64) -> Option<u64> {
-        let chunk = self
-            .in_segment(segment)
-            .filter(|chunk| chunk.first_position <= position)
-            .last()?;
+        let chunk = self.last_from(segment, position)?;
         Some(chunk.floor(|mark| mark.position <= position))
+    }
+
+    /// How many chunks begin at or before a position of a segment.
+    fn count_from(&self, segment: i64, position: u64) -> usize {
+        self.chunks
+            .partition_point(|chunk| (chunk.segment, chunk.first_position) <= (segment, position))
+    }
+
+    /// The last chunk of a segment that begins at or before a position.
+    fn last_from(&self, segment: i64, position: u64) -> Option<&Chunk> {
+        let count = self.count_from(segment, position);
+        let chunk = self.chunks.get(count.checked_sub(1)?)?;
+        (chunk.segment == segment).then_some(chunk)
     }
 
     /// Gives the chunk at `file_position` the bytes before its first batch. Several chunks may
@@ -271,5 +315,41 @@ impl Tail {
         let below = oldest.segment < written.segment
             || (oldest.segment == written.segment && oldest.end_position() <= written.position);
         if below { self.chunks.pop_front() } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chunk of 64 KiB, `len` of them filled, and when it was begun.
+    fn chunk(len: usize) -> (Chunk, Instant) {
+        let since = Instant::now();
+        let start = Point {
+            segment: 0,
+            position: 0,
+            offset: 0,
+        };
+        let mut chunk = Chunk::new(TailBuffer::with_capacity(64 << 10), start, None, since);
+        chunk.buffer.append(&vec![1; len], |_| ());
+        (chunk, since)
+    }
+
+    #[test]
+    fn buffers_follow_the_rate() {
+        let (chunk, since) = chunk(60 << 10);
+        let after = |ms| chunk.next_capacity(since + Duration::from_millis(ms));
+        assert_eq!(after(49), 256 << 10);
+        assert_eq!(after(50), 64 << 10);
+        assert_eq!(after(500), 64 << 10);
+        assert_eq!(after(501), SMALLEST_BUFFER_BYTES);
+    }
+
+    #[test]
+    fn a_buffer_that_was_hardly_used_is_followed_by_the_smallest() {
+        let (half, since) = chunk(32 << 10);
+        assert_eq!(half.next_capacity(since), SMALLEST_BUFFER_BYTES);
+        let (more, since) = chunk((32 << 10) + 1);
+        assert_eq!(more.next_capacity(since), 256 << 10);
     }
 }

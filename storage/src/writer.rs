@@ -519,11 +519,7 @@ impl LogState {
     fn next_write(&self, segment: i64) -> Work {
         let mut pieces = Vec::new();
         let mut end = self.written;
-        let mut chunks = self
-            .tail
-            .in_segment(segment)
-            .filter(|chunk| chunk.end_position() > self.written.position)
-            .peekable();
+        let mut chunks = self.tail.above(segment, self.written.position).peekable();
         let mut bytes = 0;
         while let Some(chunk) = chunks.next() {
             let len = chunk.buffer.len() as u64;
