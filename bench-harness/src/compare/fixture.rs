@@ -13,7 +13,7 @@ const SUITE: &str = r#"
 name = "by hand"
 about = "For tests <&> nothing else."
 rounds = 3
-probes = { disk_mb = 1, loopback_seconds = 0.1, message_bytes = 1000 }
+probes = { disk_mb = 1, loopback_seconds = 0.1, stall_seconds = 0.1, message_bytes = 1000 }
 
 [[broker]]
 id = "kafka"
@@ -121,6 +121,8 @@ pub fn results() -> Results {
                 disk_read_mb_s: Some(2000.0),
                 loopback_mb_s: Some(3000.0),
                 loopback_cpu_s_per_gb: Some(0.1),
+                stall_p99_ms: Some(0.2),
+                stall_p999_ms: Some(1.0),
             })
             .collect(),
         worked_out: BTreeMap::new(),

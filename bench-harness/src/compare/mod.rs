@@ -2,7 +2,7 @@
 //!
 //! * `suite`, `expression`: what is measured and what is asked of the figures, as data;
 //! * `plan`, `turn`, `broker`, `child`: who has its turn when, and how that is done;
-//! * `machine`, `probes`: where it is measured, and what the machine itself gives;
+//! * `machine`, `probes`, `stalls`: where it is measured, and what the machine itself gives;
 //! * `load_result`, `figures`, `results`: what was found out;
 //! * `summary`, `verdict`, `baseline`: what follows from it.
 
@@ -20,6 +20,7 @@ mod plan;
 mod probes;
 mod progress;
 mod results;
+mod stalls;
 mod suite;
 mod summary;
 mod turn;
@@ -238,9 +239,7 @@ fn measure(
         };
         let left = a_round(&workshop.durations) * (rounds_behind + 1.0);
         let what = format!("round {round}/{}: the machine itself", results.rounds);
-        workshop
-            .progress
-            .begin(what, suite.probes.loopback_seconds + 4.0, left);
+        workshop.progress.begin(what, suite.probes.seconds(), left);
         let (broker, load) = (workshop.broker_cores[0], workshop.load_cores[0]);
         let probed = probes::probe(&workshop.folder, &suite.probes, broker, load)?;
         results.probes.push(probed);

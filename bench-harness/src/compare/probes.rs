@@ -1,5 +1,5 @@
-//! What the machine itself gives: the disk's sequential rates by O_DIRECT, and what one core
-//! receives over loopback. And the core that the disk interrupts.
+//! What the machine itself gives: the disk's sequential rates by O_DIRECT, what one core receives
+//! over loopback, and how long a core is taken away. And the core that the disk interrupts.
 //!
 //! The disk is written through the reactor's files, as the broker does: blocks of 1 MiB with
 //! several under way. The file is written once before, so that the file system has nothing left to
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::CompareError;
 use super::machine::bind_thread;
+use super::stalls::Stalls;
 use super::suite::ProbeSizes;
 
 const BLOCK: usize = 1 << 20;
@@ -45,6 +46,10 @@ pub struct Probed {
     pub loopback_mb_s: Option<f64>,
     /// What that core needed for it.
     pub loopback_cpu_s_per_gb: Option<f64>,
+    /// What one event in a hundred waits at least because the broker's core is taken away.
+    pub stall_p99_ms: Option<f64>,
+    /// The same for one in a thousand.
+    pub stall_p999_ms: Option<f64>,
 }
 
 /// A figure of a probe by its name.
@@ -61,6 +66,8 @@ pub const PROBE_FIGURES: &[ProbeFigure] = &[
     ("loopback_cpu_s_per_gb", |probed| {
         probed.loopback_cpu_s_per_gb
     }),
+    ("stall_p99_ms", |probed| probed.stall_p99_ms),
+    ("stall_p999_ms", |probed| probed.stall_p999_ms),
 ];
 
 /// What a figure of a probe is, for people, with its unit.
@@ -70,6 +77,11 @@ pub fn probe_title(name: &str) -> (&'static str, &'static str) {
         "disk_durable_write_mb_s" => ("The same, fdatasync after each 8 MiB", "MB/s"),
         "disk_read_mb_s" => ("Disk, sequential O_DIRECT reads", "MB/s"),
         "loopback_mb_s" => ("Loopback, received by one core", "MB/s"),
+        "stall_p99_ms" => (
+            "Latency of doing nothing (the core is taken away), p99",
+            "ms",
+        ),
+        "stall_p999_ms" => ("The same, p99.9", "ms"),
         _ => ("The receiving core's CPU per GB", "s"),
     }
 }
@@ -95,12 +107,20 @@ pub fn probe(
     removed.map_err(|cause| CompareError::file(&path, cause))?;
     let loopback = loopback(sizes, broker_core, load_core)
         .map_err(|cause| CompareError::Machine(format!("loopback: {cause}")))?;
+    let stalls = stalls(sizes, broker_core)
+        .map_err(|cause| CompareError::Machine(format!("stalls: {cause}")))?;
+    let wait_ms = |part| {
+        let watched = sizes.stall_seconds > 0.0;
+        watched.then(|| stalls.wait_exceeded_by(part).as_secs_f64() * 1e3)
+    };
     Ok(Probed {
         disk_write_mb_s: Some(write),
         disk_durable_write_mb_s: Some(durable),
         disk_read_mb_s: Some(read),
         loopback_mb_s: Some(loopback.mb_s),
         loopback_cpu_s_per_gb: Some(loopback.cpu_s_per_gb),
+        stall_p99_ms: wait_ms(0.01),
+        stall_p999_ms: wait_ms(0.001),
     })
 }
 
@@ -228,6 +248,15 @@ fn loopback(sizes: &ProbeSizes, receiver: usize, sender: usize) -> io::Result<Lo
     received
 }
 
+fn stalls(sizes: &ProbeSizes, core: usize) -> io::Result<Stalls> {
+    let seconds = Duration::from_secs_f64(sizes.stall_seconds);
+    let watching = thread::spawn(move || {
+        bind_thread(&[core]).map_err(io::Error::other)?;
+        Ok(Stalls::watch(seconds))
+    });
+    watching.join().expect("the thread does not panic")
+}
+
 fn thread_cpu_seconds() -> io::Result<f64> {
     let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
@@ -331,6 +360,7 @@ mod tests {
         let sizes = ProbeSizes {
             disk_mb: 1,
             loopback_seconds: 0.05,
+            stall_seconds: 0.01,
             message_bytes: 10_000,
         };
         let core = crate::compare::machine::available_cores()[0];

@@ -82,8 +82,18 @@ pub struct ProbeSizes {
     pub disk_mb: u64,
     /// Seconds of receiving over loopback.
     pub loopback_seconds: f64,
+    /// Seconds of watching for times in which the core is taken away; not done if 0.
+    #[serde(default)]
+    pub stall_seconds: f64,
     /// Bytes of a message over loopback.
     pub message_bytes: usize,
+}
+
+impl ProbeSizes {
+    /// About how long they take.
+    pub fn seconds(&self) -> f64 {
+        self.loopback_seconds + self.stall_seconds + 4.0
+    }
 }
 
 /// What a broker is.
@@ -315,6 +325,7 @@ impl Suite {
 
     fn check(&self) -> Result<(), String> {
         check_seconds("probes: loopback_seconds", self.probes.loopback_seconds)?;
+        check_seconds("probes: stall_seconds", self.probes.stall_seconds)?;
         let mut ids = HashSet::from([PROBE]);
         for broker in &self.brokers {
             if !ids.insert(&broker.id) {
