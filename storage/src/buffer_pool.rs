@@ -145,6 +145,38 @@ mod tests {
     }
 
     #[test]
+    fn free_buffers_take_a_quarter_of_the_budget() {
+        let mut pool = BufferPool::new(64 << 10, 16 << 10);
+        let taken: Vec<TailBuffer> = (0..6)
+            .map(|_| pool.take(8 << 10).expect("within the budget"))
+            .collect();
+        taken.into_iter().for_each(|buffer| pool.give_back(buffer));
+        assert_eq!(pool.held(), 16 << 10);
+    }
+
+    #[test]
+    fn buffers_beyond_a_number_are_left_to_their_readers() {
+        let mut pool = BufferPool::new(1 << 20, 16 << 10);
+        let read: Vec<_> = (0..=MAX_DRAINING)
+            .map(|_| {
+                let mut buffer = pool.take(BLOCK_SIZE).expect("within the budget");
+                buffer.append(b"read me", |_| ());
+                let slice = buffer.slice(0..7);
+                (buffer, slice)
+            })
+            .collect();
+        let slices: Vec<_> = read
+            .into_iter()
+            .map(|(buffer, slice)| {
+                pool.give_back(buffer);
+                slice
+            })
+            .collect();
+        assert_eq!(pool.held(), MAX_DRAINING * BLOCK_SIZE);
+        assert!(slices.iter().all(|slice| slice[..] == b"read me"[..]));
+    }
+
+    #[test]
     fn one_buffer_may_exceed_the_budget() {
         let mut pool = BufferPool::new(16 << 10, 8 << 10);
         let buffer = pool.take(1 << 20).expect("nothing else is held");

@@ -140,6 +140,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_shard_has_a_cleaner_file_of_its_own() {
+        assert_eq!(shard_cleaner_file(12), "millstream-cleaner-12");
+        assert!(is_shard_cleaner_file(&shard_cleaner_file(12)));
+        assert!(!is_shard_cleaner_file("millstream-cleaner-x"));
+        assert!(!is_shard_cleaner_file(CLEANER_OFFSET_FILE));
+    }
+
+    #[test]
     fn text_is_kafkas() {
         let text = b"0\n2\na 0 7\nb-c 12 -1\n";
         let checkpoint = OffsetCheckpoint::parse(text).expect("valid");

@@ -655,7 +655,7 @@ fn summarize(bytes: &[u8]) -> Result<Summary, AppendError> {
             base_offset: header.base_offset.0,
             last_offset: header.base_offset.0 - 1,
             offset_span: 0,
-            max_timestamp: -1,
+            max_timestamp: header.max_timestamp,
         });
         entry.last_offset = header.last_offset().0;
         entry.offset_span += span;
@@ -730,5 +730,34 @@ fn refuse(header: &BatchHeader, check: SequenceCheck) -> Result<(), AppendError>
             epoch: header.producer_epoch,
             last_epoch,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millstream_protocol::compression::Codec;
+    use millstream_protocol::record_batch::BatchBuilder;
+
+    fn batches(base_offsets: &[i64]) -> Vec<u8> {
+        let batch = |base_offset: &i64| {
+            let mut builder = BatchBuilder::new(Codec::None);
+            builder.push(1, None, Some(&[7; 20]), &[]);
+            let mut bytes = builder.build().expect("not compressed").to_vec();
+            bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
+            bytes
+        };
+        base_offsets.iter().flat_map(batch).collect()
+    }
+
+    #[test]
+    fn a_group_is_as_many_batches_as_fit_and_rise() {
+        let one = batches(&[0]).len();
+        let group = |offsets: &[i64], limit| group_len(&batches(offsets), limit).expect("whole");
+        assert_eq!(group(&[5, 6, 7], 3 * one), 3 * one);
+        assert_eq!(group(&[5, 6, 7], 3 * one - 1), 2 * one);
+        assert_eq!(group(&[5, 6, 5], 3 * one), 2 * one);
+        assert_eq!(group(&[5, 6, 5], usize::MAX), 3 * one);
+        assert_eq!(group(&[5], 1), one);
     }
 }

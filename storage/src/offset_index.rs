@@ -138,6 +138,15 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_rise_is_cut_off() {
+        let valid = |entries: &[(u32, u32)]| OffsetIndexView::checked(&bytes(entries)).len();
+        assert_eq!(valid(&[(5, 100), (9, 200), (12, 300)]), 3);
+        assert_eq!(valid(&[(5, 100), (5, 200), (12, 300)]), 1);
+        assert_eq!(valid(&[(5, 100), (9, 100), (12, 300)]), 1);
+        assert_eq!(valid(&[(0, 0), (9, 200)]), 0);
+    }
+
+    #[test]
     fn lookups() {
         let bytes = bytes(&[(5, 100), (9, 200), (12, 300)]);
         let view = OffsetIndexView::trusted(&bytes);

@@ -186,6 +186,23 @@ mod tests {
     }
 
     #[test]
+    fn a_producer_without_batches_has_kafkas_placeholders() {
+        let mut states = ProducerStates::default();
+        let state = ProducerState {
+            epoch: 3,
+            batches: VecDeque::new(),
+            last_timestamp: 5,
+            coordinator_epoch: 2,
+            current_txn_first_offset: None,
+        };
+        states.insert(4_000, state);
+        let bytes = encode(&states);
+        let batch = [&[0xff; 4][..], &[0xff; 8], &[0; 4]].concat();
+        let start = ENTRIES_START + 4 + 8 + 2;
+        assert_eq!(bytes[start..start + 16], batch);
+    }
+
+    #[test]
     fn bytes_are_kafkas() {
         let bytes = encode(&states());
         let expected = [

@@ -361,3 +361,46 @@ fn a_batch_within_a_record_is_never_read_as_one() {
         assert!(replicated.is_err(), "its offset is taken");
     });
 }
+
+/// Reads the batches around `index`, in a segment whose first batch cannot be read.
+fn read_behind_damage(node: &Node, model: &Model, lying_index: bool) {
+    let model = model.clone();
+    let (first, _) = place(node, &model, 0);
+    let (path, position) = place(node, &model, 12);
+    assert!(path == first && position > 3_000, "{position} in {path}");
+    let damaged = node.clone();
+    run(node, move |reactor| async move {
+        let opened = open(&reactor, small_store(), config()).await;
+        let log = opened.expect("opens").log;
+        let read = |offset| {
+            let (log, reactor) = (log.clone(), reactor.clone());
+            async move {
+                let plan = log.read(Offset(offset), 1, Offset(i64::MAX), true).await;
+                let bytes = plan.expect("readable").load_contiguous(&reactor).await;
+                bytes.expect("readable")
+            }
+        };
+        if lying_index {
+            // The search goes astray, and the index is made anew.
+            let batch = &model.batches[9];
+            assert_eq!(read(batch.base_offset).await, batch.bytes);
+        }
+        damaged.corrupt(&first, 16, 0xff);
+        let batch = &model.batches[12];
+        assert_eq!(read(batch.base_offset).await, batch.bytes);
+    });
+}
+
+#[test]
+fn a_search_does_not_read_what_lies_far_before() {
+    let (_simulation, node, model) = written(6, true);
+    read_behind_damage(&node, &model, false);
+}
+
+#[test]
+fn an_index_that_was_made_anew_serves_the_next_search() {
+    let (_simulation, node, model) = written(6, true);
+    let lie = [1_u32, 17, 2, 35].map(u32::to_be_bytes).concat();
+    node.plant_file(FIRST_LOG.replace(".log", ".index"), &lie);
+    read_behind_damage(&node, &model, true);
+}

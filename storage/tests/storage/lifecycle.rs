@@ -457,3 +457,104 @@ fn segments_roll_by_age_and_index_size() {
         });
     }
 }
+
+#[test]
+fn a_segment_is_filled_to_the_last_byte() {
+    let (_simulation, node) = simulation(11);
+    run(&node, |reactor| async move {
+        let bytes = batch(1, 100, 1);
+        let config = LogConfig {
+            segment_bytes: 3 * bytes.len() as u32,
+            ..LogConfig::default()
+        };
+        let opened = open(&reactor, roomy_store(), config).await.expect("opens");
+        let mut model = Model::default();
+        for _ in 0..7 {
+            append(&opened.log, &mut model, 0, &bytes);
+        }
+        assert_eq!(opened.log.segment_base_offsets(), [0, 3, 6]);
+    });
+}
+
+#[test]
+fn a_read_takes_what_its_budget_holds_exactly() {
+    let (_simulation, node) = simulation(12);
+    run(&node, |reactor| async move {
+        let opened = open(&reactor, roomy_store(), small_segments()).await;
+        let log = opened.expect("opens").log;
+        let mut model = Model::default();
+        let bytes = batch(1, 100, 1);
+        append(&log, &mut model, 0, &bytes);
+        append(&log, &mut model, 0, &bytes);
+        for (budget, expected) in [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)] {
+            let budget = bytes.len() * budget / 2;
+            let plan = log.read(Offset(0), budget, Offset(2), false).await;
+            let len = plan.expect("readable").len;
+            assert_eq!(len, expected * bytes.len() as u64, "{budget} bytes");
+        }
+    });
+}
+
+#[test]
+fn a_follower_takes_what_there_is_memory_for() {
+    let (_simulation, node) = simulation(13);
+    run(&node, |reactor| async move {
+        let config = LogConfig {
+            segment_bytes: 1 << 20,
+            ..LogConfig::default()
+        };
+        let opened = open(&reactor, small_store(), config).await.expect("opens");
+        let mut model = Model::default();
+        let big = batch(1, 10_000, 1);
+        let fetched: Vec<Vec<u8>> = (0..30).map(|offset| stamped(&big, offset, 0)).collect();
+        let (mut next, mut partly) = (0, 0);
+        while next < fetched.len() {
+            let room = opened.store.room();
+            let room = room.notified();
+            let rest = fetched[next..].concat();
+            let origin = AppendOrigin::Replication;
+            match opened.log.append(&rest, LeaderEpoch(0), origin, 1_000) {
+                Ok(appended) => {
+                    assert_eq!(appended.base_offset, Offset(next as i64));
+                    assert_eq!(appended.last_offset.0 + 1, opened.log.log_end_offset().0);
+                    let end = appended.last_offset.0 as usize + 1;
+                    for (offset, bytes) in fetched.iter().enumerate().take(end).skip(next) {
+                        model.add(Offset(offset as i64), bytes.clone());
+                    }
+                    partly += usize::from(end < fetched.len());
+                    next = end;
+                }
+                Err(AppendError::NoRoom) => room.await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(partly > 0, "128 KiB do not hold 300 KB");
+        assert_eq!(
+            follow(&reactor, &opened.log, 0, 30_000).await,
+            model.bytes()
+        );
+    });
+}
+
+#[test]
+fn a_log_that_nobody_touched_is_left_as_it_is() {
+    let (_simulation, node) = simulation(14);
+    run(&node, |reactor| async move {
+        let opened = open(&reactor, roomy_store(), small_segments()).await;
+        let opened = opened.expect("opens");
+        let mut model = Model::default();
+        append(&opened.log, &mut model, 0, &batch(1, 10, 1));
+        assert!(stop(&reactor, &opened).await);
+        let snapshot = format!("{DIR}/{:020}.snapshot", 1);
+        let opened = open(&reactor, roomy_store(), small_segments()).await;
+        let opened = opened.expect("opens");
+        reactor
+            .fs()
+            .remove_file(snapshot.as_ref())
+            .await
+            .expect("it is there");
+        assert!(stop(&reactor, &opened).await);
+        let made = reactor.fs().exists(snapshot.as_ref()).await;
+        assert!(!made.expect("known"), "nothing was to be written");
+    });
+}
