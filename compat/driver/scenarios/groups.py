@@ -222,7 +222,10 @@ def static_members(ground):
     leaves = ground.member("leaves", group, [topic], instance="b", session_ms=session_ms)
     until_settled([stays, leaves], 4)
     held = leaves.partitions()
-    poll_all([stays, leaves])  # Some tell of an assignment after they hold it.
+    poll_all([stays, leaves])
+    # Some tell of an assignment after they hold it, so that it may still come.
+    told = ("assigned", stays.partitions())
+    late = [] if told in stays.events else [told]
     stays.events.clear()
 
     # A static member that dies and comes back within its session disturbs nobody.
@@ -231,7 +234,7 @@ def static_members(ground):
     took = poll_until([stays, back], lambda: back.partitions() == held, SETTLED_SECONDS,
                       f"the member that came back holds {held} again")
     assert took < session_ms / 1000 / 2, f"it took {took:.1f} s"
-    assert stays.events == [], f"the other member was rebalanced: {stays.events}"
+    assert stays.events in ([], late), f"the other member was rebalanced: {stays.events}"
 
     # A second one under the same name takes its place; the first is told so.
     usurper = Member("usurper", ground.connect())
