@@ -29,12 +29,12 @@ use crate::reply::Part;
 const READ_BYTES: usize = 256 * 1024;
 /// Bytes of a read that has no buffer of the shard's.
 const SMALL_READ_BYTES: usize = 32 * 1024;
-/// Pieces that are read or have been, and are not being sent yet.
-const AHEAD: usize = 8;
+/// Reads that are under way, or have ended and are not being sent yet.
+const READS_AHEAD: usize = 8;
+/// Pieces of all kinds that may leave together.
+const PIECES_AHEAD: usize = 256;
 /// Bytes that leave together, where as many are there.
 const SEND_BYTES: usize = 512 * 1024;
-/// Pieces that leave together.
-const SEND_PIECES: usize = 256;
 /// Buffers of a shard: 16 MiB.
 const BUFFERS: usize = 64;
 /// Those kept when nobody needs them.
@@ -111,8 +111,9 @@ impl DirectReads {
     pub(crate) async fn send(&self, stream: &Stream, parts: Vec<Part>) -> io::Result<()> {
         let mut rest = pieces(parts);
         let mut ahead: VecDeque<(Piece, Next)> = VecDeque::new();
+        let mut depth = READS_AHEAD;
         loop {
-            self.start_reads(&mut rest, &mut ahead);
+            self.start_reads(&mut rest, &mut ahead, depth);
             let Some((piece, next)) = ahead.front() else {
                 return Ok(());
             };
@@ -130,13 +131,23 @@ impl DirectReads {
                 continue;
             }
             let run = poll_fn(|cx| poll_run(&mut ahead, cx)).await?;
-            self.send_run(stream, run, &mut ahead, &mut rest).await?;
+            let stalled = self.send_run(stream, run, &mut ahead, &mut rest).await?;
+            // For a client that is slow nothing is read to be dropped.
+            depth = if stalled { 1 } else { READS_AHEAD };
         }
     }
 
-    /// Starts what may be read ahead, at least one piece.
-    fn start_reads(&self, rest: &mut VecDeque<Piece>, ahead: &mut VecDeque<(Piece, Next)>) {
-        while ahead.len() < AHEAD
+    /// Starts what may be read ahead, `depth` reads of it at most, and at least one piece.
+    fn start_reads(
+        &self,
+        rest: &mut VecDeque<Piece>,
+        ahead: &mut VecDeque<(Piece, Next)>,
+        depth: usize,
+    ) {
+        let is_read = |(piece, _): &&(Piece, Next)| matches!(piece, Piece::Blocks { .. });
+        let mut reads = ahead.iter().filter(is_read).count();
+        while reads < depth
+            && ahead.len() < PIECES_AHEAD
             && let Some(piece) = rest.pop_front()
         {
             let (piece, next) = match piece {
@@ -168,6 +179,7 @@ impl DirectReads {
                             len: len - now,
                         });
                     }
+                    reads += 1;
                     let turns = self.turns.clone();
                     let reactor = self.reactor.clone();
                     let read = read(reactor, turns, file.clone(), position, now, lease);
@@ -184,14 +196,14 @@ impl DirectReads {
     }
 
     /// Sends `run` while the reads go on. If the client holds it up they are given up, and go back
-    /// to `rest`.
+    /// to `rest`. Whether it did.
     async fn send_run(
         &self,
         stream: &Stream,
         run: Vec<Bytes>,
         ahead: &mut VecDeque<(Piece, Next)>,
         rest: &mut VecDeque<Piece>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let mut send = pin!(stream.send(run));
         let mut patience = pin!(self.reactor.sleep(STALL));
         let stalled = poll_fn(|cx| {
@@ -208,7 +220,7 @@ impl DirectReads {
             }
             send.await?;
         }
-        Ok(())
+        Ok(stalled)
     }
 }
 
@@ -233,7 +245,6 @@ fn poll_run(
     let mut run = Vec::new();
     let mut len = 0;
     while len < SEND_BYTES
-        && run.len() < SEND_PIECES
         && let Some((_, Next::Ready(bytes))) = ahead.front()
     {
         len += bytes.len();
