@@ -73,8 +73,9 @@ pub enum Unsupported {
 /// as it may, on the way.
 pub fn probe() -> Result<(), Unsupported> {
     check_kernel()?;
-    check_io_uring()?;
-    raise_memlock()
+    // First, because the memory of a ring counts, for all processes of the user together.
+    raise_memlock()?;
+    check_io_uring()
 }
 
 /// Whether files in `dir` can be written past the page cache.
