@@ -1,8 +1,8 @@
 //! Replies with ranges of files that were opened with O_DIRECT: the ranges are read in pieces, some
 //! ahead of the socket, and leave in order.
 //!
-//! While the files of this process are being written, a shard has one such read under way at a
-//! time. A flush waits behind what the disk was given before it: eight reads of 256 KiB make it
+//! While the files of this process are being written, a shard has one such read (or small ones
+//! that come to no more) under way at a time. A flush waits behind what the disk was given before it: eight reads of 256 KiB make it
 //! ten times as long, one hardly twice.
 //!
 //! Memory is bounded for the shard, not for each connection: what cannot have a buffer is read in
@@ -152,7 +152,16 @@ impl DirectReads {
         {
             let (piece, next) = match piece {
                 Piece::Bytes(bytes) => (Piece::Bytes(bytes.clone()), Next::Ready(bytes)),
-                Piece::Spliced { .. } => (piece, Next::Spliced),
+                // Nobody goes on with reads while it is spliced, and one that stood still would
+                // keep the turn from the other connections: it comes by itself.
+                Piece::Spliced { .. } if !ahead.is_empty() => {
+                    rest.push_front(piece);
+                    return;
+                }
+                Piece::Spliced { .. } => {
+                    ahead.push_back((piece, Next::Spliced));
+                    return;
+                }
                 Piece::Blocks {
                     file,
                     position,

@@ -166,9 +166,16 @@ fn clients_that_take_nothing_for_a_while_hold_up_no_other() {
     let ranges = [(true, 10, 3_900_000)];
     let expected = server.expected(&ranges);
     let stalled: Vec<_> = (0..20).map(|_| server.connect(&ranges)).collect();
+    let mixed = [(true, 10, 9), (false, 10, 3_900_000), (true, 10, 3_900_000)];
+    let _mixed = server.connect(&mixed);
     server.sim.run_for(Duration::from_millis(100));
     let (stream, _task) = server.connect(&ranges);
-    assert!(server.receive(&stream, expected.len()) == expected);
+    let reply = stream.recv_exact(BytesMut::new(), expected.len());
+    let in_time = server.node.reactor();
+    let reply = server
+        .sim
+        .block_on(in_time.timeout(Duration::from_secs(20), reply));
+    assert!(reply.expect("in time").expect("the reply comes whole") == expected);
     server.sim.run_for(Duration::from_secs(1));
     let received = RefCell::new(0);
     let readers = stalled.iter().map(|(stream, _)| async {
