@@ -37,8 +37,6 @@ pub struct FileRange {
     pub position: u64,
     /// How many bytes.
     pub len: u64,
-    /// Whether the file was opened with O_DIRECT.
-    pub direct: bool,
     /// The file's path, for messages.
     pub path: std::sync::Arc<std::path::Path>,
 }
@@ -122,12 +120,12 @@ async fn read_exactly(
 ) -> Result<Bytes, StorageError> {
     use millstream_reactor::BLOCK_SIZE;
 
-    let lead = if range.direct {
+    let lead = if file.is_direct() {
         (position % BLOCK_SIZE as u64) as usize
     } else {
         0
     };
-    let ask = if range.direct {
+    let ask = if file.is_direct() {
         (lead + len).next_multiple_of(BLOCK_SIZE)
     } else {
         len

@@ -355,7 +355,6 @@ impl Log {
                         file: file.share(),
                         position,
                         len: end - position,
-                        direct: file.is_direct(),
                         path: self.segment_path(segment, LOG_SUFFIX).into(),
                     };
                     position = end;
