@@ -16,8 +16,10 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -25,7 +27,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesOrdered;
-use millstream_reactor::{Reactor, Stream};
+use millstream_reactor::{Reactor, SendFileError, Stream};
 use thiserror::Error;
 use tracing::{debug, info, warn};
 
@@ -33,7 +35,7 @@ use crate::counters::{Counters, add};
 use crate::direct_reads::DirectReads;
 use crate::frame::{FrameError, FrameReader, RequestFrame};
 use crate::memory_budget::MemoryBudget;
-use crate::reply::{Part, Reply};
+use crate::reply::{FileRange, Part, Reply};
 use crate::request_times::Timing;
 use crate::shutdown::Shutdown;
 
@@ -128,6 +130,17 @@ pub enum CloseReason {
     /// Sending failed.
     #[error("sending failed: {0}")]
     Send(#[source] io::Error),
+    /// What was to be sent could not be read from its file.
+    #[error("{path}: reading at {position} failed: {cause}", path = path.display())]
+    File {
+        /// The file.
+        path: Arc<Path>,
+        /// Where the range begins that was read.
+        position: u64,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
     /// A reply was asked to close it.
     #[error("{0}")]
     Handler(Cow<'static, str>),
@@ -143,11 +156,26 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Why `range` was not sent.
+    pub(crate) fn unsent(range: &FileRange, error: SendFileError) -> CloseReason {
+        match error {
+            SendFileError::Socket(cause) => CloseReason::Send(cause),
+            SendFileError::File(cause) => CloseReason::File {
+                path: range.path.clone(),
+                position: range.position,
+                cause,
+            },
+        }
+    }
+
     /// Whether the client may have sent more than was read.
     fn leaves_input_unread(&self) -> bool {
         match self {
             CloseReason::Frame(FrameError::Io(_)) => false,
-            CloseReason::Frame(_) | CloseReason::Handler(_) | CloseReason::Shutdown => true,
+            CloseReason::Frame(_)
+            | CloseReason::Handler(_)
+            | CloseReason::File { .. }
+            | CloseReason::Shutdown => true,
             CloseReason::Ended
             | CloseReason::Send(_)
             | CloseReason::Idle
@@ -433,8 +461,8 @@ async fn write_replies(
     loop {
         poll_fn(|cx| batch.gather(flight, cx)).await;
         flight.sending_since.set(Some(flight.reactor.now()));
-        if let Err(error) = send(stream, &mut batch.parts, direct_reads).await {
-            return CloseReason::Send(error);
+        if let Err(reason) = send(stream, &mut batch.parts, direct_reads).await {
+            return reason;
         }
         flight.sending_since.set(None);
         add(&counters.frames_sent, batch.frames);
@@ -523,7 +551,7 @@ async fn send(
     stream: &Stream,
     parts: &mut Vec<Part>,
     direct_reads: &DirectReads,
-) -> io::Result<()> {
+) -> Result<(), CloseReason> {
     if parts.iter().any(Part::is_direct) {
         return direct_reads.send(stream, std::mem::take(parts)).await;
     }
@@ -534,25 +562,29 @@ async fn send(
             Part::Bytes(bytes) => {
                 run.push(bytes);
                 if run.len() == MAX_SEND_PARTS {
-                    stream.send(std::mem::take(&mut run)).await?;
+                    send_bytes(stream, std::mem::take(&mut run)).await?;
                 }
             }
-            Part::File {
-                file,
-                position,
-                len,
-            } => {
-                if !run.is_empty() {
-                    stream.send(std::mem::take(&mut run)).await?;
-                }
-                stream.send_file(&file, position, len).await?;
+            Part::File(range) => {
+                send_bytes(stream, std::mem::take(&mut run)).await?;
+                send_range(stream, &range).await?;
             }
         }
     }
-    if !run.is_empty() {
-        stream.send(run).await?;
+    send_bytes(stream, run).await
+}
+
+pub(crate) async fn send_bytes(stream: &Stream, run: Vec<Bytes>) -> Result<(), CloseReason> {
+    if run.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    stream.send(run).await.map_err(CloseReason::Send)
+}
+
+pub(crate) async fn send_range(stream: &Stream, range: &FileRange) -> Result<(), CloseReason> {
+    let sent = stream.send_file(&range.file, range.position, range.len);
+    let sent = sent.await;
+    sent.map_err(|error| CloseReason::unsent(range, error))
 }
 
 /// Ends the connection when no request came for too long, or a reply is not taken for too long.
@@ -591,5 +623,6 @@ fn record(stream: &Stream, reason: &CloseReason, counters: &Counters) {
             add(&counters.frames_refused, 1);
             warn!(%peer, "closed: {reason}");
         }
+        CloseReason::File { .. } => warn!(%peer, "closed: {reason}"),
     }
 }

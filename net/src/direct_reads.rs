@@ -2,8 +2,8 @@
 //! ahead of the socket, and leave in order.
 //!
 //! While the files of this process are being written, a shard has one such read (or small ones
-//! that come to no more) under way at a time. A flush waits behind what the disk was given before it: eight reads of 256 KiB make it
-//! ten times as long, one hardly twice.
+//! that come to no more) under way at a time. A flush waits behind what the disk was given before
+//! it: eight reads of 256 KiB make it ten times as long, one hardly twice.
 //!
 //! Memory is bounded for the shard, not for each connection: what cannot have a buffer is read in
 //! small pieces, one at a time, and a client that takes nothing for [`STALL`] gives back what was
@@ -20,10 +20,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use millstream_reactor::{AlignedBuffer, BLOCK_SIZE, File, Reactor, Stream};
+use millstream_reactor::{AlignedBuffer, BLOCK_SIZE, Reactor, SendFileError, Stream};
 
+use crate::connection::{CloseReason, send_bytes, send_range};
 use crate::memory_budget::MemoryBudget;
-use crate::reply::Part;
+use crate::reply::{FileRange, Part};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 256 * 1024;
@@ -78,22 +79,14 @@ struct Filled {
 enum Piece {
     Bytes(Bytes),
     /// To be read, at most [`READ_BYTES`] of whole blocks.
-    Blocks {
-        file: File,
-        position: u64,
-        len: usize,
-    },
+    Blocks(FileRange),
     /// A range of a file that is not direct: it is spliced.
-    Spliced {
-        file: File,
-        position: u64,
-        len: u64,
-    },
+    Spliced(FileRange),
 }
 
 /// A piece on its way to the socket.
 enum Next {
-    Reading(LocalBoxFuture<'static, io::Result<Bytes>>),
+    Reading(LocalBoxFuture<'static, Result<Bytes, CloseReason>>),
     Ready(Bytes),
     Spliced,
 }
@@ -108,7 +101,7 @@ impl DirectReads {
     }
 
     /// Sends parts in order.
-    pub(crate) async fn send(&self, stream: &Stream, parts: Vec<Part>) -> io::Result<()> {
+    pub(crate) async fn send(&self, stream: &Stream, parts: Vec<Part>) -> Result<(), CloseReason> {
         let mut rest = pieces(parts);
         let mut ahead: VecDeque<(Piece, Next)> = VecDeque::new();
         let mut depth = READS_AHEAD;
@@ -117,16 +110,8 @@ impl DirectReads {
             let Some((piece, next)) = ahead.front() else {
                 return Ok(());
             };
-            if let (
-                Piece::Spliced {
-                    file,
-                    position,
-                    len,
-                },
-                Next::Spliced,
-            ) = (piece, next)
-            {
-                stream.send_file(file, *position, *len).await?;
+            if let (Piece::Spliced(range), Next::Spliced) = (piece, next) {
+                send_range(stream, range).await?;
                 ahead.pop_front();
                 continue;
             }
@@ -144,7 +129,7 @@ impl DirectReads {
         ahead: &mut VecDeque<(Piece, Next)>,
         depth: usize,
     ) {
-        let is_read = |(piece, _): &&(Piece, Next)| matches!(piece, Piece::Blocks { .. });
+        let is_read = |(piece, _): &&(Piece, Next)| matches!(piece, Piece::Blocks(_));
         let mut reads = ahead.iter().filter(is_read).count();
         while reads < depth
             && ahead.len() < PIECES_AHEAD
@@ -154,50 +139,33 @@ impl DirectReads {
                 Piece::Bytes(bytes) => (Piece::Bytes(bytes.clone()), Next::Ready(bytes)),
                 // Nobody goes on with reads while it is spliced, and one that stood still would
                 // keep the turn from the other connections: it comes by itself.
-                Piece::Spliced { .. } if !ahead.is_empty() => {
+                Piece::Spliced(_) if !ahead.is_empty() => {
                     rest.push_front(piece);
                     return;
                 }
-                Piece::Spliced { .. } => {
+                Piece::Spliced(_) => {
                     ahead.push_back((piece, Next::Spliced));
                     return;
                 }
-                Piece::Blocks {
-                    file,
-                    position,
-                    len,
-                } => {
+                Piece::Blocks(mut range) => {
                     let lease = self.buffers.lease();
                     if lease.is_none() && !ahead.is_empty() {
-                        rest.push_front(Piece::Blocks {
-                            file,
-                            position,
-                            len,
-                        });
+                        rest.push_front(Piece::Blocks(range));
                         return;
                     }
-                    let most = match lease {
-                        Some(_) => len,
-                        None => SMALL_READ_BYTES - (position % BLOCK_SIZE as u64) as usize,
-                    };
-                    let now = len.min(most);
-                    if now < len {
-                        rest.push_front(Piece::Blocks {
-                            file: file.clone(),
-                            position: position + now as u64,
-                            len: len - now,
-                        });
+                    let small = (SMALL_READ_BYTES - lead(&range)) as u64;
+                    if lease.is_none() && range.len > small {
+                        rest.push_front(Piece::Blocks(FileRange {
+                            position: range.position + small,
+                            len: range.len - small,
+                            ..range.clone()
+                        }));
+                        range.len = small;
                     }
                     reads += 1;
-                    let turns = self.turns.clone();
-                    let reactor = self.reactor.clone();
-                    let read = read(reactor, turns, file.clone(), position, now, lease);
-                    let piece = Piece::Blocks {
-                        file,
-                        position,
-                        len: now,
-                    };
-                    (piece, Next::Reading(read.boxed_local()))
+                    let (reactor, turns) = (self.reactor.clone(), self.turns.clone());
+                    let read = read_range(reactor, turns, range.clone(), lease);
+                    (Piece::Blocks(range), Next::Reading(read.boxed_local()))
                 }
             };
             ahead.push_back((piece, next));
@@ -212,8 +180,8 @@ impl DirectReads {
         run: Vec<Bytes>,
         ahead: &mut VecDeque<(Piece, Next)>,
         rest: &mut VecDeque<Piece>,
-    ) -> io::Result<bool> {
-        let mut send = pin!(stream.send(run));
+    ) -> Result<bool, CloseReason> {
+        let mut send = pin!(send_bytes(stream, run));
         let mut patience = pin!(self.reactor.sleep(STALL));
         let stalled = poll_fn(|cx| {
             poll_reads(ahead, cx)?;
@@ -234,7 +202,10 @@ impl DirectReads {
 }
 
 /// Goes on with all reads.
-fn poll_reads(ahead: &mut VecDeque<(Piece, Next)>, cx: &mut Context<'_>) -> io::Result<()> {
+fn poll_reads(
+    ahead: &mut VecDeque<(Piece, Next)>,
+    cx: &mut Context<'_>,
+) -> Result<(), CloseReason> {
     for (_, next) in ahead.iter_mut() {
         if let Next::Reading(read) = next
             && let Poll::Ready(bytes) = read.as_mut().poll(cx)
@@ -249,7 +220,7 @@ fn poll_reads(ahead: &mut VecDeque<(Piece, Next)>, cx: &mut Context<'_>) -> io::
 fn poll_run(
     ahead: &mut VecDeque<(Piece, Next)>,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<Vec<Bytes>>> {
+) -> Poll<Result<Vec<Bytes>, CloseReason>> {
     poll_reads(ahead, cx)?;
     let mut run = Vec::new();
     let mut len = 0;
@@ -271,30 +242,16 @@ fn pieces(parts: Vec<Part>) -> VecDeque<Piece> {
     for part in parts {
         match part {
             Part::Bytes(bytes) => pieces.push_back(Piece::Bytes(bytes)),
-            Part::File {
-                file,
-                position,
-                len,
-            } if !file.is_direct() => pieces.push_back(Piece::Spliced {
-                file,
-                position,
-                len,
-            }),
-            Part::File {
-                file,
-                mut position,
-                len,
-            } => {
-                let end = position + len;
-                while position < end {
-                    let lead = position % BLOCK_SIZE as u64;
-                    let len = (READ_BYTES as u64 - lead).min(end - position);
-                    pieces.push_back(Piece::Blocks {
-                        file: file.clone(),
-                        position,
-                        len: len as usize,
-                    });
-                    position += len;
+            Part::File(range) if !range.file.is_direct() => {
+                pieces.push_back(Piece::Spliced(range));
+            }
+            Part::File(mut range) => {
+                let end = range.position + range.len;
+                while range.position < end {
+                    let most = (READ_BYTES - lead(&range)) as u64;
+                    range.len = most.min(end - range.position);
+                    pieces.push_back(Piece::Blocks(range.clone()));
+                    range.position += range.len;
                 }
             }
         }
@@ -302,29 +259,42 @@ fn pieces(parts: Vec<Part>) -> VecDeque<Piece> {
     pieces
 }
 
-/// Reads `len` bytes, in a buffer of the shard's if there is a lease for one.
-async fn read(
+/// Bytes between the block boundary and the range.
+fn lead(range: &FileRange) -> usize {
+    (range.position % BLOCK_SIZE as u64) as usize
+}
+
+async fn read_range(
     reactor: Reactor,
     turns: MemoryBudget,
-    file: File,
-    position: u64,
-    len: usize,
+    range: FileRange,
+    lease: Option<Lease>,
+) -> Result<Bytes, CloseReason> {
+    let read = read(&reactor, &turns, &range, lease).await;
+    read.map_err(|cause| CloseReason::unsent(&range, SendFileError::File(cause)))
+}
+
+/// Reads a range, in a buffer of the shard's if there is a lease for one.
+async fn read(
+    reactor: &Reactor,
+    turns: &MemoryBudget,
+    range: &FileRange,
     lease: Option<Lease>,
 ) -> io::Result<Bytes> {
-    let lead = (position % BLOCK_SIZE as u64) as usize;
+    let (lead, len) = (lead(range), range.len as usize);
     let whole = (lead + len).next_multiple_of(BLOCK_SIZE);
     let _turn = match reactor.fs().is_writing() {
         true => Some(turns.acquire(whole).await),
         false => None,
     };
-    let start = position - lead as u64;
+    let start = range.position - lead as u64;
     let bytes = match lease {
         Some(lease) => {
             let buffer = lease.buffers.take();
-            let buffer = Some(file.read_into(start, buffer, whole).await?);
+            let buffer = Some(range.file.read_into(start, buffer, whole).await?);
             Bytes::from_owner(Filled { buffer, lease })
         }
-        None => file.read_at(start, whole).await?.into_bytes(),
+        None => range.file.read_at(start, whole).await?.into_bytes(),
     };
     if bytes.len() < lead + len {
         return Err(io::ErrorKind::UnexpectedEof.into());

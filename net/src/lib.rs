@@ -25,6 +25,6 @@ pub use counters::Counters;
 pub use frame::{FrameError, FrameReader, RequestFrame};
 pub use memory_budget::{MemoryBudget, MemoryPermit};
 pub use port_owner::{PortOwner, port_owner};
-pub use reply::{Part, Reply};
+pub use reply::{FileRange, Part, Reply};
 pub use request_times::{ApiTimes, BUCKET_BOUNDS_US, Histogram, RequestTimes};
 pub use shutdown::{Shutdown, ShutdownWait};

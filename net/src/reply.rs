@@ -1,6 +1,8 @@
 //! What a handler answers.
 
 use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_reactor::File;
@@ -22,15 +24,21 @@ pub enum Reply {
 pub enum Part {
     /// Bytes in memory.
     Bytes(Bytes),
-    /// A range of a file: spliced, or read in pieces when the file is `direct`.
-    File {
-        /// The file.
-        file: File,
-        /// Where the range begins.
-        position: u64,
-        /// Its length.
-        len: u64,
-    },
+    /// Bytes of a file: spliced, or read in pieces when the file is `direct`.
+    File(FileRange),
+}
+
+/// A range of a file.
+#[derive(Clone)]
+pub struct FileRange {
+    /// The file.
+    pub file: File,
+    /// Its path, for messages.
+    pub path: Arc<Path>,
+    /// Where the range begins.
+    pub position: u64,
+    /// Its length.
+    pub len: u64,
 }
 
 impl Part {
@@ -38,12 +46,12 @@ impl Part {
     pub fn len(&self) -> u64 {
         match self {
             Part::Bytes(bytes) => bytes.len() as u64,
-            Part::File { len, .. } => *len,
+            Part::File(range) => range.len,
         }
     }
 
     pub(crate) fn is_direct(&self) -> bool {
-        matches!(self, Part::File { file, .. } if file.is_direct())
+        matches!(self, Part::File(range) if range.file.is_direct())
     }
 
     /// Whether it has no bytes.

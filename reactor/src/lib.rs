@@ -22,6 +22,6 @@ pub use buffer::{AlignedBuffer, BLOCK_SIZE, BlockRange, TailBuffer};
 pub use file::{DirEntry, DiskSpace, File, FileLock, FileSystem, OpenOptions, SharedFile};
 pub use mailbox::{MailboxClosed, Receiver, Sender, mailbox};
 pub use reactor::{Elapsed, Reactor};
-pub use socket::{Listener, Stream};
+pub use socket::{Listener, SendFileError, Stream};
 pub use sync::Notify;
 pub use task::{Task, TaskQueue};

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
+use thiserror::Error;
 
 use crate::file::File;
 use crate::{sim, uring};
@@ -22,6 +23,17 @@ pub enum Stream {
     Uring(uring::Stream),
     /// On the simulated network.
     Sim(sim::Stream),
+}
+
+/// Why a range of a file did not reach a socket.
+#[derive(Debug, Error)]
+pub enum SendFileError {
+    /// The file could not be read; `UnexpectedEof` when it is shorter.
+    #[error("reading failed: {0}")]
+    File(#[source] io::Error),
+    /// The socket failed.
+    #[error("sending failed: {0}")]
+    Socket(#[source] io::Error),
 }
 
 impl Listener {
@@ -69,8 +81,13 @@ impl Stream {
     }
 
     /// Sends `[position, position + len)` of a file that is not `direct`, without a copy through
-    /// this process (splice). `UnexpectedEof` when the file is shorter.
-    pub async fn send_file(&self, file: &File, position: u64, len: u64) -> io::Result<()> {
+    /// this process (splice).
+    pub async fn send_file(
+        &self,
+        file: &File,
+        position: u64,
+        len: u64,
+    ) -> Result<(), SendFileError> {
         match self {
             Stream::Uring(stream) => {
                 let file = file

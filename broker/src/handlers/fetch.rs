@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_metadata::{Image, Topic};
-use millstream_net::{Part as ReplyPart, Reply};
+use millstream_net::{FileRange, Part as ReplyPart, Reply};
 use millstream_protocol::fetch_response::{
     AbortedTransaction, CurrentLeader, EpochEndOffset, FetchResponse, FetchedPartition,
     FetchedRecords, FetchedTopic, NodeEndpoint, Part,
@@ -371,11 +371,12 @@ fn push_records(shard: &Shard, plan: ReadPlan, reply: &mut Vec<ReplyPart>) {
     for part in plan.parts {
         reply.push(match part {
             ReadPart::Bytes(bytes) => ReplyPart::Bytes(bytes),
-            ReadPart::File(range) => ReplyPart::File {
+            ReadPart::File(range) => ReplyPart::File(FileRange {
                 file: shard.reactor().fs().adopt(&range.file),
+                path: range.path,
                 position: range.position,
                 len: range.len,
-            },
+            }),
         });
     }
 }

@@ -1,6 +1,7 @@
 //! Replies with parts of files, spliced or read ahead of the socket.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,13 +10,15 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::join_all;
 use millstream_net::{
-    CloseReason, ConnectionOptions, MemoryBudget, Part, Reply, RequestFrame, Shared, Shutdown,
-    serve,
+    CloseReason, ConnectionOptions, FileRange, MemoryBudget, Part, Reply, RequestFrame, Shared,
+    Shutdown, serve,
 };
 use millstream_reactor::sim::{Node, Simulation};
 use millstream_reactor::{File, OpenOptions, Reactor, Stream, Task, TaskQueue};
 
 use crate::harness::{PRODUCE, request};
+
+const PATH: &str = "/data/file";
 
 /// A node with a file, each request to which is answered with parts of it.
 struct FileServer {
@@ -34,7 +37,7 @@ impl FileServer {
         let node = sim.add_node("server");
         let content: Vec<u8> = (0..size).map(|at| (at ^ (at >> 8)) as u8).collect();
         node.make_dir("/data");
-        node.plant_file("/data/file", &content);
+        node.plant_file(PATH, &content);
         let shared = Shared::new(
             node.reactor(),
             MemoryBudget::new(1000),
@@ -51,7 +54,7 @@ impl FileServer {
 
     fn open(&self, options: OpenOptions) -> File {
         let fs = self.node.reactor().fs();
-        let opened = self.sim.block_on(fs.open(Path::new("/data/file"), options));
+        let opened = self.sim.block_on(fs.open(Path::new(PATH), options));
         opened.expect("the file is there")
     }
 
@@ -75,11 +78,12 @@ impl FileServer {
         let handler = move |_: RequestFrame| {
             let mut parts = vec![Part::from(Bytes::from_static(b"|"))];
             for &(direct, position, len) in &ranges {
-                parts.push(Part::File {
+                parts.push(Part::File(FileRange {
                     file: files[usize::from(direct)].clone(),
+                    path: Path::new(PATH).into(),
                     position: position as u64,
                     len: len as u64,
-                });
+                }));
                 parts.push(Part::from(Bytes::from_static(b"|")));
             }
             async { Reply::Send(parts) }.boxed_local()
@@ -194,8 +198,8 @@ fn a_file_that_ends_too_early_ends_the_connection() {
         let (_stream, task) = server.connect(&[(direct, 90_000, 10_001)]);
         let reason = server.sim.block_on(task);
         assert!(
-            matches!(&reason, Some(CloseReason::Send(error))
-                if error.kind() == std::io::ErrorKind::UnexpectedEof),
+            matches!(&reason, Some(CloseReason::File { path, cause, .. })
+                if **path == *Path::new(PATH) && cause.kind() == ErrorKind::UnexpectedEof),
             "{reason:?}"
         );
     }

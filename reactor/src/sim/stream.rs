@@ -14,6 +14,7 @@ use nix::errno::Errno;
 
 use super::connection::{Content, piece_len};
 use super::shard::Shard;
+use crate::socket::SendFileError;
 
 /// Connections that wait to be accepted; more are refused.
 const MAX_BACKLOG: usize = 1024;
@@ -247,7 +248,7 @@ impl Stream {
         file: &crate::File,
         position: u64,
         len: u64,
-    ) -> io::Result<()> {
+    ) -> Result<(), SendFileError> {
         let file = file
             .as_sim()
             .expect("a stream and its files share a backend");
@@ -255,12 +256,14 @@ impl Stream {
         let mut sent = 0;
         while sent < len {
             let chunk = (len - sent).min(FILE_CHUNK);
-            let data = file.read_at(position + sent, chunk as usize).await?;
+            let read = file.read_at(position + sent, chunk as usize).await;
+            let data = read.map_err(SendFileError::File)?;
             if data.is_empty() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                return Err(SendFileError::File(io::ErrorKind::UnexpectedEof.into()));
             }
             sent += data.len() as u64;
-            self.send(vec![data.into_bytes()]).await?;
+            let send = self.send(vec![data.into_bytes()]).await;
+            send.map_err(SendFileError::Socket)?;
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ use nix::unistd::pipe2;
 use super::file::File;
 use super::operation::{Keep, Operation, Yields};
 use super::stream::Network;
+use crate::socket::SendFileError;
 use crate::sync::Notify;
 
 /// Pipes of one shard, and so the splices that run at once.
@@ -121,10 +122,11 @@ pub(super) async fn send_file(
     file: &File,
     position: u64,
     len: u64,
-) -> io::Result<()> {
+) -> Result<(), SendFileError> {
     let mut sent = 0;
     while sent < len {
-        let pipe = network.pipes.take().await?;
+        let pipe = network.pipes.take().await;
+        let pipe = pipe.map_err(SendFileError::Socket)?;
         let transfer = Transfer {
             network,
             socket,
@@ -134,7 +136,8 @@ pub(super) async fn send_file(
         };
         sent += transfer.run(position + sent).await?;
         if sent < len {
-            wait_for_room(network, socket).await?;
+            let room = wait_for_room(network, socket).await;
+            room.map_err(SendFileError::Socket)?;
         }
     }
     Ok(())
@@ -151,7 +154,7 @@ struct Transfer<'a> {
 
 impl Transfer<'_> {
     /// Says how many bytes reached the socket.
-    async fn run(mut self, start: u64) -> io::Result<u64> {
+    async fn run(mut self, start: u64) -> Result<u64, SendFileError> {
         let mut read = start;
         let mut sent = start;
         let mut advised = start;
@@ -159,7 +162,8 @@ impl Transfer<'_> {
         while sent < self.end {
             if advised < self.end && advised < read + READ_AHEAD / 2 {
                 let len = READ_AHEAD.min(self.end - advised);
-                self.file.advise_will_need(advised, len).await?;
+                let advice = self.file.advise_will_need(advised, len).await;
+                advice.map_err(SendFileError::File)?;
                 advised += len;
             }
             // The next step is read while the one before is sent.
@@ -168,23 +172,26 @@ impl Transfer<'_> {
             }
             if self.pipe.filled == 0 {
                 let operation = filling.take().expect("an empty pipe is being filled");
-                read += self.filled(operation.finish().await.0.count()?)?;
+                read += self.filled(operation).await.map_err(SendFileError::File)?;
                 continue;
             }
-            let (drained, stalled) = self.drain().await?;
+            let drained = self.drain().await.map_err(SendFileError::Socket)?;
+            let (drained, stalled) = drained;
             sent += drained;
             if stalled {
                 // The pipe is closed, with what is in it, when the last fill has ended.
                 return Ok(sent - start);
             }
             if let Some(operation) = filling.take() {
-                read += self.filled(operation.finish().await.0.count()?)?;
+                read += self.filled(operation).await.map_err(SendFileError::File)?;
             }
         }
         Ok(sent - start)
     }
 
-    fn filled(&mut self, len: usize) -> io::Result<u64> {
+    /// How many bytes a fill has added to the pipe.
+    async fn filled(&mut self, operation: Operation) -> io::Result<u64> {
+        let len = operation.finish().await.0.count()?;
         if len == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -32,6 +32,7 @@ use super::operation::{Keep, Message, Operation, Outcome, Yields};
 use super::ring::Ring;
 use super::splice::{self, PipePool};
 use super::timers::Timers;
+use crate::socket::SendFileError;
 
 /// Buffers that a multishot receive may fill before somebody takes them; then it pauses, and the
 /// peer is held back by TCP.
@@ -190,7 +191,12 @@ impl Stream {
         }
     }
 
-    pub(crate) async fn send_file(&self, file: &File, position: u64, len: u64) -> io::Result<()> {
+    pub(crate) async fn send_file(
+        &self,
+        file: &File,
+        position: u64,
+        len: u64,
+    ) -> Result<(), SendFileError> {
         splice::send_file(&self.network, &self.socket, file, position, len).await
     }
 
