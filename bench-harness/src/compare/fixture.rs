@@ -7,6 +7,7 @@ use serde_json::json;
 use super::load_result::LoadResult;
 use super::machine::Machine;
 use super::probes::Probed;
+use super::profile::Profile;
 use super::results::{Results, Run, VERSION};
 
 const SUITE: &str = r#"
@@ -127,6 +128,11 @@ pub fn results() -> Results {
             .collect(),
         worked_out: BTreeMap::new(),
         runs,
+        profiles: vec![Profile {
+            case: "1a".to_owned(),
+            broker: "fsync".to_owned(),
+            stacks: BTreeMap::from([("shard-0;Log::append;memmove".to_owned(), 3)]),
+        }],
     }
 }
 

@@ -3,7 +3,7 @@
 //! * `suite`, `expression`: what is measured and what is asked of the figures, as data;
 //! * `plan`, `turn`, `broker`, `child`: who has its turn when, and how that is done;
 //! * `machine`, `probes`, `stalls`: where it is measured, and what the machine itself gives;
-//! * `load_result`, `figures`, `results`: what was found out;
+//! * `load_result`, `figures`, `profile`, `results`: what was found out;
 //! * `summary`, `verdict`, `baseline`: what follows from it.
 
 mod baseline;
@@ -18,6 +18,7 @@ mod load_result;
 mod machine;
 mod plan;
 mod probes;
+mod profile;
 mod progress;
 mod results;
 mod stalls;
@@ -37,6 +38,7 @@ pub use self::error::CompareError;
 pub use self::figures::{FIGURES, PERCENTILES};
 pub use self::load_result::Second;
 pub use self::probes::{PROBE_FIGURES, probe_title};
+pub use self::profile::KERNEL_MARK;
 pub use self::progress::duration;
 pub use self::results::Results;
 pub use self::suite::{Case, Contender, Limit, Row, Sharing};
@@ -48,8 +50,8 @@ use self::child::Interruption;
 use self::machine::{CongestionControl, Machine, available_cores, free_disk_bytes};
 use self::plan::{Durations, Wanted};
 use self::progress::Progress;
-use self::suite::Suite;
-use self::turn::{Turn, Workshop};
+use self::suite::{Kind, Suite};
+use self::turn::{Purpose, Turn, Workshop};
 use crate::report;
 
 /// What to compare.
@@ -75,6 +77,10 @@ pub struct Options {
     /// Cores of the load; another one by default.
     #[arg(long, value_name = "CORES", value_delimiter = ',')]
     load_cores: Vec<usize>,
+    /// Behind the rounds, each Millstream meets its cases once more while perf samples its stacks;
+    /// the report shows them as flame graphs.
+    #[arg(long)]
+    profile: bool,
     /// The JSON of an earlier comparison, to be set beside this one.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
@@ -110,6 +116,9 @@ pub fn run(options: &Options) -> Result<(), CompareError> {
     plan::choose_brokers(&mut suite, &wanted?)?;
     plan::drop_idle_brokers(&mut suite);
     let baseline = options.baseline.as_deref().map(Results::read).transpose()?;
+    if options.profile {
+        profile::check()?;
+    }
     let refused = |cause| CompareError::file(&options.output_dir, cause);
     std::fs::create_dir_all(&options.output_dir).map_err(refused)?;
 
@@ -127,7 +136,10 @@ pub fn run(options: &Options) -> Result<(), CompareError> {
         .extend(machine::note_of_load(results.machine.cores));
     note_disk_space(&mut results, folder.path());
 
-    let ended = measure(&mut workshop, &mut results, &options.output_dir);
+    let mut ended = measure(&mut workshop, &mut results, &options.output_dir);
+    if ended.is_ok() && options.profile {
+        ended = sample(&mut workshop, &mut results);
+    }
     let at_first = &results.machine.congestion_control;
     results.notes.push(congestion_control.note(at_first));
     drop(congestion_control);
@@ -209,6 +221,7 @@ fn begin(suite: Suite, rounds: usize, workshop: &Workshop) -> Results {
         probes: Vec::new(),
         worked_out: BTreeMap::new(),
         runs: Vec::new(),
+        profiles: Vec::new(),
     }
 }
 
@@ -251,6 +264,7 @@ fn measure(
                 .sum::<f64>()
                 + a_round(&workshop.durations) * rounds_behind;
             let turn = Turn {
+                purpose: Purpose::Measure,
                 contender,
                 cases,
                 round,
@@ -261,6 +275,29 @@ fn measure(
             results.write(&output.join(report::RESULTS_FILE))?;
             taken?;
         }
+    }
+    Ok(())
+}
+
+/// One more turn of each broker that perf can name the frames of.
+fn sample(workshop: &mut Workshop, results: &mut Results) -> Result<(), CompareError> {
+    let suite = results.suite.clone();
+    let mut turns = plan::turns(&suite);
+    turns.retain(|(broker, _)| broker.kind == Kind::Millstream);
+    for (index, (contender, cases)) in turns.iter().enumerate() {
+        workshop.interruption.check()?;
+        let later = turns[index + 1..].iter();
+        let behind = later.map(|(broker, cases)| {
+            plan::around(broker) + workshop.durations.of_turn(broker, cases, 0)
+        });
+        let turn = Turn {
+            purpose: Purpose::Profile,
+            contender,
+            cases,
+            round: results.rounds,
+            behind: behind.sum(),
+        };
+        workshop.take(&turn, results)?;
     }
     Ok(())
 }

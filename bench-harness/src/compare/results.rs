@@ -15,6 +15,7 @@ use super::error::CompareError;
 use super::load_result::LoadResult;
 use super::machine::Machine;
 use super::probes::Probed;
+use super::profile::Profile;
 use super::suite::Suite;
 use super::summary::Summary;
 use super::verdict::verdicts;
@@ -47,6 +48,9 @@ pub struct Results {
     pub worked_out: BTreeMap<String, f64>,
     /// Everything that was measured.
     pub runs: Vec<Run>,
+    /// Where the brokers' processor time went, if that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Profile>,
 }
 
 /// One case on one broker in one round.

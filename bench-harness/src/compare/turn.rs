@@ -17,6 +17,7 @@ use super::expression::Expression;
 use super::load_result::LoadResult;
 use super::machine::{bind_thread, drop_page_cache, resident_bytes, touch_memory};
 use super::plan::{self, Durations};
+use super::profile::{Profile, Recording};
 use super::progress::Progress;
 use super::results::{Results, Run};
 use super::suite::{Case, Contender, Sharing, placeholders};
@@ -46,8 +47,19 @@ pub struct Workshop {
     pub durations: Durations,
 }
 
+/// What a turn is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Figures.
+    Measure,
+    /// Samples of the broker's stacks; the figures are not kept.
+    Profile,
+}
+
 /// One turn.
 pub struct Turn<'a> {
+    /// What for.
+    pub purpose: Purpose,
     /// The broker.
     pub contender: &'a Contender,
     /// Its cases.
@@ -100,9 +112,11 @@ impl Workshop {
             let run = self.measure(&stand, case, index, results)?;
             let told = told(&run, contender, case);
             self.progress.say(&told);
-            results.runs.push(run);
-            self.durations
-                .remember(&contender.id, &case.id, began.elapsed());
+            if turn.purpose == Purpose::Measure {
+                results.runs.push(run);
+                self.durations
+                    .remember(&contender.id, &case.id, began.elapsed());
+            }
         }
         stand.broker.stop()?;
         fs::remove_dir_all(&folder).map_err(|cause| CompareError::file(&folder, cause))
@@ -165,12 +179,33 @@ impl Workshop {
         }
         if let Some(measured) = case.measured() {
             run.command = work_out(measured, results)?;
+            let recording = self.start_recording(stand)?;
             run.load = Some(match case.witness {
                 Some(_) => self.witness(stand, &run.command, &topic)?,
                 None => self.load(stand, &run.command, &topic)?,
             });
+            if let Some(recording) = recording {
+                let progress = &mut self.progress;
+                let mut tick = || progress.tick();
+                let stacks = recording.finish(&stand.load_cores, &self.interruption, &mut tick)?;
+                results.profiles.push(Profile {
+                    case: case.id.clone(),
+                    broker: stand.turn.contender.id.clone(),
+                    stacks,
+                });
+            }
         }
         Ok(())
+    }
+
+    /// Samples of the broker, if the turn is for that.
+    fn start_recording(&self, stand: &Stand<'_>) -> Result<Option<Recording>, CompareError> {
+        let pid = stand.broker.pid;
+        let Some(pid) = pid.filter(|_| stand.turn.purpose == Purpose::Profile) else {
+            return Ok(None);
+        };
+        let file = self.folder.join("perf.data");
+        Recording::start(pid, &stand.load_cores, file).map(Some)
     }
 
     fn settle(&mut self, pause: Duration) -> Result<(), CompareError> {
@@ -259,8 +294,11 @@ impl Workshop {
     }
 
     fn title(&self, turn: &Turn<'_>, results: &Results, what: &str) -> String {
-        let (round, rounds) = (turn.round, results.rounds);
-        format!("round {round}/{rounds}, {}: {what}", turn.contender.label)
+        let label = &turn.contender.label;
+        match turn.purpose {
+            Purpose::Measure => format!("round {}/{}, {label}: {what}", turn.round, results.rounds),
+            Purpose::Profile => format!("sampled, {label}: {what}"),
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! What a comparison found out, for people: on the terminal, as a page, and for the docs.
 //!
 //! * `terminal`: lines of text;
-//! * `page` with `row`, `changes`, `chart` and `html`: one HTML file that needs nothing else;
+//! * `page` with `row`, `changes`, `chart`, `flame` and `html`: one HTML file that needs nothing else;
 //! * `markdown`: the tables of docs/benchmarks.md.
 
 mod changes;
 mod chart;
 mod date;
+mod flame;
 mod html;
 mod markdown;
 mod page;

@@ -267,6 +267,8 @@ mod tests {
             "cubic",
             "a=b",
             "2026-09-21",
+            "Where Millstream, fsync spends its processor time",
+            "Log::append: 100.0 %",
         ] {
             assert!(text.contains(words), "{words}");
         }

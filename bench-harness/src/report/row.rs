@@ -1,6 +1,7 @@
 //! A row on the page: its bars, then charts and figures of each case.
 
 use super::chart::{self, Across, COLOURS, Line, Scale, with_spread};
+use super::flame::flame_graph;
 use super::html::Html;
 use super::page::{class, word};
 use crate::compare::{
@@ -139,6 +140,7 @@ fn write_case(html: &mut Html, results: &Results, summary: &Summary, row: &Row, 
     );
     html.close();
     write_figures(html, results, summary, case, &brokers);
+    write_profiles(html, results, case, &brokers);
 }
 
 /// A broker that was measured: its colour, its name and its label.
@@ -343,6 +345,35 @@ fn write_figures(
     html.close();
     write_commands(html, results, case);
     html.close();
+}
+
+/// Where the brokers' processor time went.
+fn write_profiles(html: &mut Html, results: &Results, case: &Case, brokers: &[Measured<'_>]) {
+    let of_case = results
+        .profiles
+        .iter()
+        .filter(|profile| profile.case == case.id);
+    for profile in of_case {
+        let broker = brokers.iter().find(|broker| broker.id == profile.broker);
+        let label = broker.map_or(profile.broker.as_str(), |broker| broker.label);
+        let title = format!("Where {label} spends its processor time");
+        let Some(svg) = flame_graph(&title, &profile.stacks) else {
+            continue;
+        };
+        html.open("details", "");
+        html.element("summary", "", &title);
+        let samples: u64 = profile.stacks.values().sum();
+        let about = format!(
+            "{samples} samples of its threads, those of the kernel's own threads not among them. \
+             Each frame is as wide as its share; what called is below what it called. The kernel's \
+             frames have the other colour."
+        );
+        html.element("p", "class=\"soft\"", &about);
+        html.open("div", "class=\"scroll\"");
+        html.raw(&svg);
+        html.close();
+        html.close();
+    }
 }
 
 /// A figure, with least and greatest below it.
