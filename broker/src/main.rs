@@ -209,7 +209,6 @@ where
     let options = ShardOptions {
         name: name.clone(),
         cpu,
-        ..ShardOptions::default()
     };
     start_shard(options, main).map_err(|cause| format!("cannot start the thread {name}: {cause}"))
 }

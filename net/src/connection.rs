@@ -27,7 +27,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesOrdered;
-use millstream_reactor::{Reactor, SendFileError, Stream};
+use millstream_reactor::{Reactor, SendFileError, Stream, TailSlice};
 use thiserror::Error;
 use tracing::{debug, info, warn};
 
@@ -43,6 +43,10 @@ use crate::shutdown::Shutdown;
 const MAX_SEND_BYTES: u64 = 1024 * 1024;
 /// And at most this many parts, well below the kernel's 1024.
 const MAX_SEND_PARTS: usize = 256;
+/// Slices of at least so many bytes leave without a copy; of less a copy costs no more.
+const MIN_UNCOPIED_BYTES: usize = 64 * 1024;
+/// And of at least such a part of their buffer: a client that takes nothing may keep all of it.
+const MIN_UNCOPIED_PART: usize = 8;
 /// Least time between two lines about slow requests.
 const SLOW_LOG_PAUSE: Duration = Duration::from_secs(1);
 /// How long a client whose last answers have just left may take to end its side.
@@ -555,23 +559,36 @@ async fn send(
     if parts.iter().any(Part::is_direct) {
         return direct_reads.send(stream, std::mem::take(parts)).await;
     }
+    parts.retain(|part| !part.is_empty());
     let mut run: Vec<Bytes> = Vec::with_capacity(parts.len().min(MAX_SEND_PARTS));
-    for part in parts.drain(..) {
-        match part {
-            Part::Bytes(bytes) if bytes.is_empty() => {}
-            Part::Bytes(bytes) => {
-                run.push(bytes);
-                if run.len() == MAX_SEND_PARTS {
-                    send_bytes(stream, std::mem::take(&mut run)).await?;
-                }
+    let mut parts = parts.drain(..).peekable();
+    while let Some(part) = parts.next() {
+        let bytes = match part {
+            Part::Bytes(bytes) => bytes,
+            Part::Slice(slice) if is_copied(&slice) => slice.into(),
+            Part::Slice(slice) => {
+                let before = stream.send_more(std::mem::take(&mut run)).await;
+                before.map_err(CloseReason::Send)?;
+                let sent = stream.send_slice(slice, parts.peek().is_some()).await;
+                sent.map_err(CloseReason::Send)?;
+                continue;
             }
             Part::File(range) => {
                 send_bytes(stream, std::mem::take(&mut run)).await?;
                 send_range(stream, &range).await?;
+                continue;
             }
+        };
+        run.push(bytes);
+        if run.len() == MAX_SEND_PARTS {
+            send_bytes(stream, std::mem::take(&mut run)).await?;
         }
     }
     send_bytes(stream, run).await
+}
+
+fn is_copied(slice: &TailSlice) -> bool {
+    slice.len() < MIN_UNCOPIED_BYTES.max(slice.buffer_capacity() / MIN_UNCOPIED_PART)
 }
 
 pub(crate) async fn send_bytes(stream: &Stream, run: Vec<Bytes>) -> Result<(), CloseReason> {

@@ -242,6 +242,7 @@ fn pieces(parts: Vec<Part>) -> VecDeque<Piece> {
     for part in parts {
         match part {
             Part::Bytes(bytes) => pieces.push_back(Piece::Bytes(bytes)),
+            Part::Slice(slice) => pieces.push_back(Piece::Bytes(slice.into())),
             Part::File(range) if !range.file.is_direct() => {
                 pieces.push_back(Piece::Spliced(range));
             }

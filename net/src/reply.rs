@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream_reactor::File;
+use millstream_reactor::{File, TailSlice};
 
 /// The answer to one request.
 pub enum Reply {
@@ -24,6 +24,8 @@ pub enum Reply {
 pub enum Part {
     /// Bytes in memory.
     Bytes(Bytes),
+    /// Bytes of a buffer; many of them leave without a copy.
+    Slice(TailSlice),
     /// Bytes of a file: spliced, or read in pieces when the file is `direct`.
     File(FileRange),
 }
@@ -46,6 +48,7 @@ impl Part {
     pub fn len(&self) -> u64 {
         match self {
             Part::Bytes(bytes) => bytes.len() as u64,
+            Part::Slice(slice) => slice.len() as u64,
             Part::File(range) => range.len,
         }
     }

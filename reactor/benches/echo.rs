@@ -195,7 +195,6 @@ fn serve_ring(cpu: usize, started: Sender<Started>) {
     let options = ShardOptions {
         name: "ring".to_owned(),
         cpu: Some(cpu),
-        ..ShardOptions::default()
     };
     start_shard(options, move |reactor| async move {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -88,7 +88,6 @@ fn bound(name: &str, core: Option<&usize>) -> ShardOptions {
     ShardOptions {
         name: name.to_owned(),
         cpu: core.copied(),
-        ..ShardOptions::default()
     }
 }
 

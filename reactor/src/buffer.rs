@@ -1,16 +1,18 @@
 //! Memory aligned for O_DIRECT.
 //!
 //! [`AlignedBuffer`] has one owner and receives reads. [`TailBuffer`] is append-only: what was
-//! appended never changes, so counted slices of it (`Bytes`) may be read on any core while its
-//! owner goes on appending behind them.
+//! appended never changes, so counted slices of it ([`TailSlice`]) may be read on any core while
+//! its owner goes on appending behind them.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use nix::sys::mman::{MmapAdvise, madvise};
+use nix::unistd::{SysconfVar, sysconf};
 
 /// Alignment of memory, position and length of O_DIRECT transfers, in bytes.
 pub const BLOCK_SIZE: usize = 4096;
@@ -19,10 +21,18 @@ pub const BLOCK_SIZE: usize = 4096;
 /// it looks up each of the small ones.
 const HUGE_PAGE: usize = 2 << 20;
 
+/// Whether a block is made of whole pages, so that a buffer shares none with its neighbours.
+static BLOCKS_ARE_PAGES: LazyLock<bool> = LazyLock::new(|| {
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    page.is_some_and(|page| page > 0 && BLOCK_SIZE as i64 % page == 0)
+});
+
 /// An allocation aligned to [`BLOCK_SIZE`], with nothing in it yet.
 struct Allocation {
     pointer: NonNull<u8>,
     capacity: usize,
+    /// A socket may refer to its pages, also when nothing else does any more.
+    lent: AtomicBool,
 }
 
 // SAFETY: the allocation is plain memory; who may touch which part is decided by the types below.
@@ -44,7 +54,30 @@ impl Allocation {
             // SAFETY: the range was just allocated, and its content does not matter.
             let _ = unsafe { madvise(pointer.cast(), capacity, MmapAdvise::MADV_HUGEPAGE) };
         }
-        Allocation { pointer, capacity }
+        Allocation {
+            pointer,
+            capacity,
+            lent: AtomicBool::new(false),
+        }
+    }
+
+    /// Gives the pages away if they are lent: what is written to this memory from now on is in
+    /// new ones. Whether it may be written to.
+    fn renew(&mut self) -> bool {
+        if !*self.lent.get_mut() {
+            return true;
+        }
+        // SAFETY: whole pages of this allocation alone, as a block is made of pages; nobody refers
+        // to the content, which goes.
+        let renewed = unsafe {
+            madvise(
+                self.pointer.cast(),
+                self.capacity,
+                MmapAdvise::MADV_DONTNEED,
+            )
+        };
+        *self.lent.get_mut() = renewed.is_err();
+        renewed.is_ok()
     }
 
     /// Zeroes a range of it.
@@ -74,6 +107,10 @@ impl Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
+        if !self.renew() {
+            // Locked pages, perhaps. Rather lost than changed while somebody receives them.
+            return;
+        }
         // SAFETY: allocated in `new` with this layout.
         unsafe { dealloc(self.pointer.as_ptr(), Self::layout(self.capacity)) }
     }
@@ -250,20 +287,17 @@ impl TailBuffer {
         unsafe { std::slice::from_raw_parts(self.allocation.pointer.as_ptr(), self.len) }
     }
 
-    /// A counted slice of the filled part; may go to another core.
-    pub fn slice(&self, range: Range<usize>) -> Bytes {
+    /// A counted slice of the filled part.
+    pub fn slice(&self, range: Range<usize>) -> TailSlice {
         assert!(
             range.start <= range.end && range.end <= self.len,
             "{range:?} of {}",
             self.len
         );
-        if range.is_empty() {
-            return Bytes::new();
-        }
-        Bytes::from_owner(TailSlice {
+        TailSlice {
             allocation: self.allocation.clone(),
             range,
-        })
+        }
     }
 
     /// The whole blocks that cover `range`, for an O_DIRECT write; what lies above `len` in the
@@ -285,17 +319,51 @@ impl TailBuffer {
 
     /// Empties the buffer for use again, if no slice or write of it is alive.
     pub fn try_reset(&mut self) -> bool {
-        let unshared = Arc::get_mut(&mut self.allocation).is_some();
-        if unshared {
+        let reset = Arc::get_mut(&mut self.allocation).is_some_and(Allocation::renew);
+        if reset {
             self.len = 0;
         }
-        unshared
+        reset
     }
 }
 
-struct TailSlice {
+/// A counted slice of a [`TailBuffer`]: it does not change, and may go to another core.
+#[derive(Clone)]
+pub struct TailSlice {
     allocation: Arc<Allocation>,
     range: Range<usize>,
+}
+
+impl TailSlice {
+    /// Bytes of the buffer that it keeps.
+    pub fn buffer_capacity(&self) -> usize {
+        self.allocation.capacity
+    }
+
+    /// The bytes, for a socket that refers to their pages for as long as it likes: this memory is
+    /// never written again, but in new pages. None where pages are larger than blocks.
+    pub(crate) fn lend(&self) -> Option<&[u8]> {
+        if !*BLOCKS_ARE_PAGES {
+            return None;
+        }
+        // Whoever uses the memory again has first seen that this slice is gone.
+        self.allocation.lent.store(true, Ordering::Relaxed);
+        Some(self)
+    }
+}
+
+impl From<TailSlice> for Bytes {
+    fn from(slice: TailSlice) -> Bytes {
+        Bytes::from_owner(slice)
+    }
+}
+
+impl Deref for TailSlice {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.as_ref()
+    }
 }
 
 impl AsRef<[u8]> for TailSlice {

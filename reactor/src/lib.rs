@@ -18,7 +18,7 @@ mod sync;
 mod task;
 pub mod uring;
 
-pub use buffer::{AlignedBuffer, BLOCK_SIZE, BlockRange, TailBuffer};
+pub use buffer::{AlignedBuffer, BLOCK_SIZE, BlockRange, TailBuffer, TailSlice};
 pub use file::{DirEntry, DiskSpace, File, FileLock, FileSystem, OpenOptions, SharedFile};
 pub use mailbox::{MailboxClosed, Receiver, Sender, mailbox};
 pub use reactor::{Elapsed, Reactor};

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
+use crate::buffer::TailSlice;
 use crate::file::File;
 use crate::{sim, uring};
 
@@ -77,6 +78,25 @@ impl Stream {
         match self {
             Stream::Uring(stream) => stream.send(parts).await,
             Stream::Sim(stream) => stream.send(parts).await,
+        }
+    }
+
+    /// As [`Self::send`], where something is sent behind it at once: the last segment may wait for
+    /// that.
+    pub async fn send_more(&self, parts: Vec<Bytes>) -> io::Result<()> {
+        match self {
+            Stream::Uring(stream) => stream.send_more(parts).await,
+            Stream::Sim(stream) => stream.send(parts).await,
+        }
+    }
+
+    /// Sends a slice of a buffer without a copy: the socket refers to its pages, and the buffer
+    /// gets new ones before it is used again, which costs about as much as a page fault for each
+    /// of them. `more` as for [`Self::send_more`].
+    pub async fn send_slice(&self, slice: TailSlice, more: bool) -> io::Result<()> {
+        match self {
+            Stream::Uring(stream) => stream.send_slice(slice, more).await,
+            Stream::Sim(stream) => stream.send(vec![slice.into()]).await,
         }
     }
 

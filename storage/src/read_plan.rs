@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use millstream_protocol::Offset;
-use millstream_reactor::{Reactor, SharedFile};
+use millstream_reactor::{Reactor, SharedFile, TailSlice};
 
 use crate::error::StorageError;
 
@@ -23,7 +23,7 @@ pub struct ReadPlan {
 #[derive(Clone)]
 pub enum ReadPart {
     /// In memory.
-    Bytes(Bytes),
+    Memory(TailSlice),
     /// In a file.
     File(FileRange),
 }
@@ -54,7 +54,7 @@ impl ReadPlan {
 
     pub(crate) fn push(&mut self, part: ReadPart) {
         let len = match &part {
-            ReadPart::Bytes(bytes) => bytes.len() as u64,
+            ReadPart::Memory(slice) => slice.len() as u64,
             ReadPart::File(range) => range.len,
         };
         if len > 0 {
@@ -68,7 +68,7 @@ impl ReadPlan {
         let mut loaded = Vec::with_capacity(self.parts.len());
         for part in self.parts {
             match part {
-                ReadPart::Bytes(bytes) => loaded.push(bytes),
+                ReadPart::Memory(slice) => loaded.push(slice.into()),
                 ReadPart::File(range) => load_range(reactor, &range, &mut loaded).await?,
             }
         }

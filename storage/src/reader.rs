@@ -10,7 +10,7 @@
 use bytes::Bytes;
 use millstream_protocol::Offset;
 use millstream_protocol::record_batch::BatchHeader;
-use millstream_reactor::{File, OpenOptions, TaskQueue};
+use millstream_reactor::{File, OpenOptions, TailSlice, TaskQueue};
 
 use crate::config::ColdRead;
 use crate::error::{ReadError, StorageError};
@@ -321,7 +321,7 @@ impl Log {
         let mut file: Option<File> = None;
         while position < to {
             enum Next {
-                Memory(Bytes),
+                Memory(TailSlice),
                 Disk(u64),
             }
             let next = {
@@ -339,9 +339,9 @@ impl Log {
                 }
             };
             match next {
-                Next::Memory(bytes) => {
-                    position += bytes.len() as u64;
-                    plan.push(ReadPart::Bytes(bytes));
+                Next::Memory(slice) => {
+                    position += slice.len() as u64;
+                    plan.push(ReadPart::Memory(slice));
                 }
                 Next::Disk(end) => {
                     let file = match &file {

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use millstream_reactor::{BLOCK_SIZE, TailBuffer};
+use millstream_reactor::{BLOCK_SIZE, TailBuffer, TailSlice};
 
 /// The smallest buffer; a log that is written to steadily gets larger ones.
 pub(crate) const SMALLEST_BUFFER_BYTES: usize = 16 << 10;
@@ -170,7 +170,7 @@ impl Chunk {
     }
 
     /// Whole batches between two positions.
-    pub(crate) fn slice(&self, from: u64, to: u64) -> Bytes {
+    pub(crate) fn slice(&self, from: u64, to: u64) -> TailSlice {
         assert!(
             self.first_position <= from && to <= self.end_position(),
             "[{from}, {to}) of {self:?}"

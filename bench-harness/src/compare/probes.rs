@@ -133,7 +133,6 @@ where
     let options = ShardOptions {
         name: "probe".to_owned(),
         cpu: Some(core),
-        ..ShardOptions::default()
     };
     start_shard(options, main)?.join()
 }

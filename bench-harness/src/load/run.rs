@@ -77,7 +77,6 @@ fn shard_options(plan: &Plan, number: usize) -> ShardOptions {
     ShardOptions {
         name: format!("load-{number}"),
         cpu: plan.options.cores.get(number).copied(),
-        ..ShardOptions::default()
     }
 }
 

@@ -370,7 +370,7 @@ fn send(shard: &Shard, info: &RequestInfo, response: FetchResponse<ReadPlan>) ->
 fn push_records(shard: &Shard, plan: ReadPlan, reply: &mut Vec<ReplyPart>) {
     for part in plan.parts {
         reply.push(match part {
-            ReadPart::Bytes(bytes) => ReplyPart::Bytes(bytes),
+            ReadPart::Memory(slice) => ReplyPart::Slice(slice),
             ReadPart::File(range) => ReplyPart::File(FileRange {
                 file: shard.reactor().fs().adopt(&range.file),
                 path: range.path,

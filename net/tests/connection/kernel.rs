@@ -2,10 +2,14 @@
 
 use std::rc::Rc;
 
-use bytes::{Buf, BytesMut};
-use millstream_net::{Acceptor, Counters, MemoryBudget, Shutdown};
+use bytes::{Buf, Bytes, BytesMut};
+use futures::FutureExt;
+use millstream_net::{
+    Acceptor, ConnectionOptions, Counters, MemoryBudget, Part, Reply, RequestFrame, Shared,
+    Shutdown, serve,
+};
 use millstream_reactor::uring::{ShardOptions, start_shard};
-use millstream_reactor::{Reactor, Stream, Task, TaskQueue};
+use millstream_reactor::{Reactor, Stream, TailBuffer, Task, TaskQueue};
 
 use crate::harness::{PRODUCE, Seen, answer, options, request};
 
@@ -84,6 +88,60 @@ fn requests_of_all_sizes_are_answered_in_order() {
         pair.client.shutdown();
         pair.shutdown.trigger();
         pair.server.await.expect("not cancelled");
+    });
+    shard.expect("io_uring works here").join();
+}
+
+#[test]
+fn slices_leave_in_order_with_what_is_around_them() {
+    let shard = start_shard(ShardOptions::default(), async |reactor| {
+        let listener = reactor.listen("127.0.0.1:0".parse().expect("it is an address"));
+        let listener = listener.await.expect("some port is free");
+        let client = reactor.connect(listener.local_addr().expect("it is bound"));
+        let client = client.await.expect("it listens");
+        let accepted = listener.accept().await.expect("somebody connects");
+        let mut buffer = TailBuffer::with_capacity(1 << 20);
+        let content: Vec<u8> = (0..1 << 20).map(|at| (at ^ (at >> 8)) as u8).collect();
+        buffer.append(&content, |_| ());
+        let ranges = [
+            0..1 << 20,
+            5..6,
+            100..400_000,
+            7..7,
+            1..131_072,
+            1..131_073,
+            400_000..1 << 20,
+        ];
+        let mut expected = b"|".to_vec();
+        for range in ranges.clone() {
+            expected.extend_from_slice(&content[range]);
+        }
+        let handler = move |_: RequestFrame| {
+            let mut parts = vec![Part::from(Bytes::from_static(b"|"))];
+            parts.extend(
+                ranges
+                    .iter()
+                    .map(|range| Part::Slice(buffer.slice(range.clone()))),
+            );
+            parts.push(Part::from(Bytes::new()));
+            async { Reply::Send(parts) }.boxed_local()
+        };
+        let shared = Shared::new(
+            reactor.clone(),
+            MemoryBudget::new(1000),
+            Rc::default(),
+            Shutdown::new(),
+        );
+        let serving = serve(accepted, ConnectionOptions::default(), shared, handler);
+        let serving = reactor.spawn(TaskQueue::Requests, serving);
+        for _ in 0..10 {
+            let asked = client.send(vec![request(PRODUCE, 0, 0, 0, 0)]).await;
+            asked.expect("the server takes it");
+            let reply = client.recv_exact(BytesMut::new(), expected.len()).await;
+            assert!(reply.expect("the reply comes whole") == expected);
+        }
+        client.shutdown();
+        serving.await.expect("not cancelled");
     });
     shard.expect("io_uring works here").join();
 }

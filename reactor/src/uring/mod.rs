@@ -6,7 +6,7 @@
 //! * `ring`: submission, completion, and what each operation in flight keeps alive;
 //! * `driver`: the task that submits and reaps, and puts the thread to sleep *in the ring*, so
 //!   that completions, timers and wakes from other threads all end the same system call;
-//! * `listener`, `stream`, `splice`: sockets; `file`, `directory`: files.
+//! * `listener`, `stream`, `splice`, `lend`: sockets; `file`, `directory`: files.
 //!
 //! What is deliberately absent: glommio's sockets, files, timers and its way to sleep. Its
 //! sockets make a system call for each receive and send; its files cannot write memory that it
@@ -17,6 +17,7 @@ mod directory;
 mod driver;
 mod file;
 mod heap;
+mod lend;
 mod listener;
 mod operation;
 mod port;

@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 
 use super::driver::drive;
 use super::heap;
+use super::lend::Lender;
 use super::listener::Listener;
 use super::ring::Ring;
 use super::splice::PipePool;
@@ -35,9 +36,6 @@ pub struct ShardOptions {
     pub name: String,
     /// The core it is bound to; any of the process's if not given.
     pub cpu: Option<usize>,
-    /// Sends of at least so many bytes leave without a copy (`SENDMSG_ZC`); none if not given.
-    /// Over loopback the kernel copies all the same.
-    pub zero_copy_send_min: Option<usize>,
 }
 
 /// A running shard.
@@ -106,7 +104,6 @@ struct Parts {
     executor: LocalExecutor,
     tasks: Rc<TaskTable>,
     ring: Rc<Ring>,
-    options: ShardOptions,
 }
 
 impl Parts {
@@ -127,7 +124,6 @@ impl Parts {
             executor,
             tasks,
             ring,
-            options: options.clone(),
         })
     }
 
@@ -139,11 +135,10 @@ impl Parts {
             executor,
             tasks,
             ring,
-            options,
         } = self;
         let value = executor.run(async {
             let timers = Rc::new(Timers::default());
-            let shard = Rc::new(Shard::new(&tasks, &ring, &timers, &options));
+            let shard = Rc::new(Shard::new(&tasks, &ring, &timers));
             let driver = drive(tasks.clone(), ring.clone(), timers);
             let driver = glommio::spawn_local_into(driver, shard.queues[0])
                 .expect("the queue was just made")
@@ -177,12 +172,7 @@ pub struct Shard {
 }
 
 impl Shard {
-    fn new(
-        tasks: &Rc<TaskTable>,
-        ring: &Rc<Ring>,
-        timers: &Rc<Timers>,
-        options: &ShardOptions,
-    ) -> Shard {
+    fn new(tasks: &Rc<TaskTable>, ring: &Rc<Ring>, timers: &Rc<Timers>) -> Shard {
         let queue = |shares, name| {
             let shares = Shares::Static(shares);
             glommio::executor().create_task_queue(shares, Latency::NotImportant, name)
@@ -194,7 +184,7 @@ impl Shard {
                 ring: ring.clone(),
                 timers: timers.clone(),
                 pipes: PipePool::default(),
-                zero_copy_send_min: options.zero_copy_send_min,
+                lender: Lender::default(),
             }),
             timers: timers.clone(),
             queues: [

@@ -52,9 +52,9 @@ pub(super) struct PipePool {
     returned: Notify,
 }
 
-struct Pipe {
-    reader: Arc<OwnedFd>,
-    writer: Arc<OwnedFd>,
+pub(super) struct Pipe {
+    pub(super) reader: Arc<OwnedFd>,
+    pub(super) writer: Arc<OwnedFd>,
 }
 
 /// A pipe in use; given back when it is empty, closed otherwise.
@@ -85,7 +85,7 @@ impl PipePool {
 }
 
 impl Pipe {
-    fn new() -> io::Result<Pipe> {
+    pub(super) fn new() -> io::Result<Pipe> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
         // A smaller pipe works as well, in smaller steps.
         let _ = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(PIPE_LEN));
@@ -275,7 +275,7 @@ impl Transfer<'_> {
 }
 
 /// Waits until the socket takes bytes again, or fails.
-async fn wait_for_room(network: &Rc<Network>, socket: &Arc<OwnedFd>) -> io::Result<()> {
+pub(super) async fn wait_for_room(network: &Rc<Network>, socket: &Arc<OwnedFd>) -> io::Result<()> {
     let fd = types::Fd(socket.as_raw_fd());
     let poll = opcode::PollAdd::new(fd, libc::POLLOUT as u32).build();
     // SAFETY: a poll names no memory.

@@ -28,10 +28,12 @@ use nix::sys::socket::{
 
 use super::buffer_pool::{CHUNK_LEN, Chunk, GROUP};
 use super::file::File;
+use super::lend::Lender;
 use super::operation::{Keep, Message, Operation, Outcome, Yields};
 use super::ring::Ring;
 use super::splice::{self, PipePool};
 use super::timers::Timers;
+use crate::buffer::TailSlice;
 use crate::socket::SendFileError;
 
 /// Buffers that a multishot receive may fill before somebody takes them; then it pauses, and the
@@ -47,6 +49,12 @@ const GATHER_MAX: usize = 2048;
 /// Sends of at most so many bytes are tried at once, before the ring has them.
 const DIRECT_MAX: usize = 16 * 1024;
 
+/// Bytes that leave without a copy, and without waiting, before others have their turn.
+const PAUSE_AFTER: usize = 1024 * 1024;
+
+/// The last segment may wait for what is sent next.
+const MORE: MsgFlags = MsgFlags::from_bits_retain(libc::MSG_MORE);
+
 /// Parts of one gathered send (`IOV_MAX`).
 const PARTS_MAX: usize = 1024;
 
@@ -58,7 +66,7 @@ pub(super) struct Network {
     pub(super) ring: Rc<Ring>,
     pub(super) timers: Rc<Timers>,
     pub(super) pipes: PipePool,
-    pub(super) zero_copy_send_min: Option<usize>,
+    pub(super) lender: Lender,
 }
 
 /// A connected socket. Dropping it ends its operations and closes it.
@@ -167,27 +175,66 @@ impl Stream {
         Ok(buffer)
     }
 
-    pub(crate) async fn send(&self, mut parts: Vec<Bytes>) -> io::Result<()> {
+    pub(crate) async fn send(&self, parts: Vec<Bytes>) -> io::Result<()> {
+        self.send_with(parts, MsgFlags::empty()).await
+    }
+
+    pub(crate) async fn send_more(&self, parts: Vec<Bytes>) -> io::Result<()> {
+        self.send_with(parts, MORE).await
+    }
+
+    pub(crate) async fn send_slice(&self, slice: TailSlice, more: bool) -> io::Result<()> {
+        let mut sent = 0;
+        let mut without_pause = 0;
+        while sent < slice.len() {
+            let Some(lent) = slice.lend() else {
+                break;
+            };
+            let mut pushed = self
+                .network
+                .lender
+                .push(&self.socket, &lent[sent..], more)?;
+            if pushed == 0 {
+                splice::wait_for_room(&self.network, &self.socket).await?;
+                without_pause = 0;
+                pushed = self
+                    .network
+                    .lender
+                    .push(&self.socket, &lent[sent..], more)?;
+                if pushed == 0 {
+                    // The kernel is short of memory for sockets, and a copy waits for it.
+                    break;
+                }
+            }
+            sent += pushed;
+            without_pause += pushed;
+            if without_pause >= PAUSE_AFTER {
+                glommio::executor().yield_now().await;
+                without_pause = 0;
+            }
+        }
+        let rest = Bytes::from(slice).split_off(sent);
+        let flags = match more {
+            true => MORE,
+            false => MsgFlags::empty(),
+        };
+        self.send_with(vec![rest], flags).await
+    }
+
+    async fn send_with(&self, mut parts: Vec<Bytes>, flags: MsgFlags) -> io::Result<()> {
         parts.retain(|part| !part.is_empty());
         let total: usize = parts.iter().map(Bytes::len).sum();
-        if self
-            .network
-            .zero_copy_send_min
-            .is_some_and(|min| total >= min)
-        {
-            return self.send_parts(parts, true).await;
-        }
         match parts.len() {
             0 => Ok(()),
-            1 => self.send_one(parts.swap_remove(0)).await,
+            1 => self.send_one(parts.swap_remove(0), flags).await,
             _ if total <= GATHER_MAX => {
                 let mut gathered = BytesMut::with_capacity(total);
                 for part in &parts {
                     gathered.extend_from_slice(part);
                 }
-                self.send_one(gathered.freeze()).await
+                self.send_one(gathered.freeze(), flags).await
             }
-            _ => self.send_parts(parts, false).await,
+            _ => self.send_parts(parts, flags).await,
         }
     }
 
@@ -364,12 +411,13 @@ impl Stream {
         Ok((received, buffer))
     }
 
-    async fn send_one(&self, mut rest: Bytes) -> io::Result<()> {
+    async fn send_one(&self, mut rest: Bytes, flags: MsgFlags) -> io::Result<()> {
+        let flags = flags | MsgFlags::MSG_NOSIGNAL;
         if rest.len() <= DIRECT_MAX {
             // Nearly always the socket has room. Then the call costs less than a submission, a
             // completion and another turn of the task, and the bytes leave at once.
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            match send(self.socket.as_raw_fd(), &rest, flags) {
+            let at_once = flags | MsgFlags::MSG_DONTWAIT;
+            match send(self.socket.as_raw_fd(), &rest, at_once) {
                 Ok(sent) => rest.advance(sent),
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
@@ -379,7 +427,7 @@ impl Stream {
             let len = rest.len().min(TRANSFER_MAX);
             let fd = types::Fd(self.socket.as_raw_fd());
             let send = opcode::Send::new(fd, rest.as_ptr(), len as u32)
-                .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+                .flags((flags | MsgFlags::MSG_WAITALL).bits())
                 .build();
             // SAFETY: the bytes do not move, and go with the operation.
             let run = unsafe { self.run(send, Keep::Bytes(rest)) };
@@ -392,23 +440,17 @@ impl Stream {
         Ok(())
     }
 
-    async fn send_parts(&self, parts: Vec<Bytes>, zero_copy: bool) -> io::Result<()> {
+    async fn send_parts(&self, parts: Vec<Bytes>, flags: MsgFlags) -> io::Result<()> {
         let mut rest = VecDeque::from(parts);
         while !rest.is_empty() {
             // The kernel takes `MSG_WAITALL` to mean the whole of this message.
             let batch = rest.iter().take(PARTS_MAX).cloned().collect();
             let message = Message::new(batch);
-            let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+            let flags = flags | MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_WAITALL;
             let fd = types::Fd(self.socket.as_raw_fd());
-            let send = if zero_copy {
-                opcode::SendMsgZc::new(fd, &message.header)
-                    .flags(flags as u32)
-                    .build()
-            } else {
-                opcode::SendMsg::new(fd, &message.header)
-                    .flags(flags as u32)
-                    .build()
-            };
+            let send = opcode::SendMsg::new(fd, &message.header)
+                .flags(flags.bits() as u32)
+                .build();
             // SAFETY: the boxed message owns the header, its vectors and the parts.
             let (outcome, _) = unsafe { self.run(send, Keep::Message(message)) }.await;
             let mut sent = sent(outcome)?;
