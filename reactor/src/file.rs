@@ -131,6 +131,18 @@ impl File {
         }
     }
 
+    /// As [`Self::write_blocks`] and then [`Self::sync_data`], in one step: what was written to the
+    /// file before is flushed as well, what is being written meanwhile may not be.
+    pub async fn write_blocks_durably(&self, position: u64, blocks: BlockRange) -> io::Result<()> {
+        match &self.inner {
+            FileInner::Uring(file) => file.write_blocks_durably(position, blocks).await,
+            FileInner::Sim(file) => {
+                file.write_blocks(position, blocks).await?;
+                file.sync_data().await
+            }
+        }
+    }
+
     /// Flushes data, and what metadata is needed to read it, to the device (`fdatasync`).
     pub async fn sync_data(&self) -> io::Result<()> {
         match &self.inner {

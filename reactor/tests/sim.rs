@@ -483,10 +483,17 @@ fn a_block_appended_to_in_flight_keeps_what_was_submitted() {
             let file = fs.open(Path::new("/f"), direct()).await.unwrap();
             let mut tail = TailBuffer::with_capacity(BLOCK_SIZE);
             tail.append(&[1; 700], |_| ());
-            let write = file.write_blocks(0, tail.blocks(0..700));
+            let blocks = tail.blocks(0..700);
+            let write = async {
+                if seed % 2 == 0 {
+                    file.write_blocks(0, blocks).await?;
+                    file.sync_data().await
+                } else {
+                    file.write_blocks_durably(0, blocks).await
+                }
+            };
             let append = async { tail.append(&[2; 900], |_| ()) };
             futures::join!(write, append).0.unwrap();
-            file.sync_data().await.unwrap();
             fs.sync_dir(Path::new("/")).await.unwrap();
         });
         node.crash(CrashOptions::keep(KeepUnsynced::None));

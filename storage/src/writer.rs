@@ -4,7 +4,8 @@
 //! write. In this order: the epochs' file, a flush that somebody waits for, the next write, the
 //! closing of a segment that is full. So the epochs of what counts as flushed are on the disk, and
 //! a segment is flushed, and the file of the next one is there durably, before anything of the
-//! next counts as written.
+//! next counts as written. With `fsync`, a small write brings its flush with it, so that the disk is
+//! waited for once.
 //!
 //! Never more than [`MAX_UNFLUSHED_BYTES`] (or one batch) are written without a flush, whatever
 //! the durability: recovery tells a torn end from damage by it.
@@ -279,24 +280,32 @@ impl Log {
         if blocks_end > file.size && bytes < LARGE_WRITE_BYTES {
             self.make_space_ahead(&mut file, end, bytes).await?;
         }
-        let writes = pieces.into_iter().map(|piece| {
+        let flushes = pieces.len() == 1
+            && bytes < LARGE_WRITE_BYTES
+            && self.state.borrow().next_write_may_flush();
+        let writes = pieces.into_iter().map(|Piece { position, blocks }| {
             let file = file.file.clone();
             async move {
-                let position = piece.position;
-                file.write_blocks(position, piece.blocks)
-                    .await
-                    .map_err(|cause| (position, cause))
+                let result = match flushes {
+                    true => file.write_blocks_durably(position, blocks).await,
+                    false => file.write_blocks(position, blocks).await,
+                };
+                result.map_err(|cause| (position, cause))
             }
         });
         futures::future::try_join_all(writes)
             .await
             .map_err(|(position, cause)| {
-                self.write_error("write", Point { position, ..end }, cause)
+                let action = if flushes { "write and flush" } else { "write" };
+                self.write_error(action, Point { position, ..end }, cause)
             })?;
         file.size = file.size.max(blocks_end);
         {
             let mut state = self.state.borrow_mut();
             state.written = end;
+            if flushes {
+                state.flushed = end;
+            }
             state.writer.file = Some(file);
         }
         self.progress.notify_waiters();
@@ -492,6 +501,12 @@ impl LogState {
             || unflushed >= MAX_UNFLUSHED_BYTES
             || (self.writer.flush_target > self.flushed.offset
                 && (self.written.offset >= self.writer.flush_target || self.written == self.end()))
+    }
+
+    /// Whether a flush would follow the next write, and be about nothing but that: if the disk has
+    /// no room for it, it may be tried again.
+    fn next_write_may_flush(&self) -> bool {
+        self.config.durability == Durability::Fsync && self.flushed == self.written
     }
 
     fn next_work(&mut self) -> Option<Work> {

@@ -124,6 +124,24 @@ impl File {
     }
 
     pub(crate) async fn write_blocks(&self, position: u64, blocks: BlockRange) -> io::Result<()> {
+        self.write_blocks_with(position, blocks, 0).await
+    }
+
+    pub(crate) async fn write_blocks_durably(
+        &self,
+        position: u64,
+        blocks: BlockRange,
+    ) -> io::Result<()> {
+        self.write_blocks_with(position, blocks, libc::RWF_DSYNC)
+            .await
+    }
+
+    async fn write_blocks_with(
+        &self,
+        position: u64,
+        blocks: BlockRange,
+        flags: i32,
+    ) -> io::Result<()> {
         self.check_blocks(position, blocks.len() as u64)?;
         note_write();
         let len = blocks.len();
@@ -135,6 +153,7 @@ impl File {
             let source = unsafe { blocks.as_ptr().add(done) };
             let write = opcode::Write::new(self.fd(), source, part as u32)
                 .offset(position + done as u64)
+                .rw_flags(flags)
                 .build();
             // SAFETY: the range keeps its allocation, and goes with the operation.
             let run = unsafe { self.run(write, Keep::Blocks(blocks)) };

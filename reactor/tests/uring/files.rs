@@ -33,14 +33,17 @@ fn blocks_of_a_tail_buffer_reach_the_disk() {
         let data = pattern(300_000, 1);
         let mut tail = TailBuffer::with_capacity(1 << 20);
         let mut written = 0;
-        for piece in data.chunks(70_000) {
+        for (n, piece) in data.chunks(70_000).enumerate() {
             tail.append(piece, |_| ());
             let blocks = tail.blocks(written..tail.len());
-            let start = written - written % BLOCK_SIZE;
-            file.write_blocks(start as u64, blocks)
-                .await
-                .expect("writes");
-            file.sync_data().await.expect("flushes");
+            let start = (written - written % BLOCK_SIZE) as u64;
+            if n % 2 == 0 {
+                file.write_blocks(start, blocks).await.expect("writes");
+                file.sync_data().await.expect("flushes");
+            } else {
+                let written = file.write_blocks_durably(start, blocks).await;
+                written.expect("writes and flushes");
+            }
             written = tail.len();
         }
         let on_disk = std::fs::read(&path).expect("reads");
