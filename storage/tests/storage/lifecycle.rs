@@ -76,6 +76,7 @@ fn what_was_appended_is_read_before_and_after_a_clean_stop() {
 #[test]
 fn idle_logs_hold_nothing_and_wake_up() {
     let (_simulation, node) = simulation(2);
+    let disk = node.clone();
     run(&node, |reactor| async move {
         let opened = open(&reactor, roomy_store(), small_segments())
             .await
@@ -92,6 +93,9 @@ fn idle_logs_hold_nothing_and_wake_up() {
                 .len();
             assert_eq!(size, model.bytes().len(), "no space made ahead is left");
             assert_eq!(follow(&reactor, &opened.log, 0, 1).await, model.bytes());
+            let operations = disk.disk_operations();
+            reactor.sleep(Duration::from_secs(600)).await;
+            assert_eq!(disk.disk_operations(), operations, "the disk is left alone");
         }
     });
 }
