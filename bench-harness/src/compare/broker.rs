@@ -165,7 +165,8 @@ impl Broker {
         }
     }
 
-    fn end_of_log(&self) -> String {
+    /// The last lines of its log, named as such, or nothing.
+    pub fn end_of_log(&self) -> String {
         match &self.process {
             Process::Millstream { log, .. } => last_lines(log),
             Process::Kafka { folder, .. } => last_lines(&folder.join("kafka.log")),

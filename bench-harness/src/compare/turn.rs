@@ -149,7 +149,10 @@ impl Workshop {
         match self.put_load(stand, case, results, &mut run) {
             Ok(()) => {}
             Err(CompareError::Interrupted) => return Err(CompareError::Interrupted),
-            Err(failure) => run.failure = Some(failure.to_string()),
+            Err(failure) => {
+                let text = format!("{failure}; {}", stand.broker.end_of_log());
+                run.failure = Some(text.trim_end_matches("; ").to_owned());
+            }
         }
         run.resident_bytes = stand.broker.pid.and_then(resident_bytes);
         if case.loads().next().is_some() {
