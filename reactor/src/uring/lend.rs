@@ -44,9 +44,10 @@ impl Lender {
         more: bool,
     ) -> io::Result<usize> {
         // On an error it is closed, with what is in it: nobody else may get that.
-        let passage = match self.passage.take() {
-            Some(passage) => passage,
-            None => Passage::new()?,
+        let passage = match self.passage.take().map_or_else(Passage::new, Ok) {
+            Ok(passage) => passage,
+            // Without descriptors nothing is lent.
+            Err(_) => return Ok(0),
         };
         let step = &bytes[..bytes.len().min(STEP)];
         let taken = passage.fill(step)?;
@@ -95,7 +96,10 @@ impl Passage {
     fn throw_away(&self, mut len: usize) -> io::Result<()> {
         let flags = SpliceFFlags::SPLICE_F_MOVE;
         while len > 0 {
-            len -= splice(&self.pipe.reader, None, &self.null, None, len, flags)?;
+            match splice(&self.pipe.reader, None, &self.null, None, len, flags)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                gone => len -= gone,
+            }
         }
         Ok(())
     }

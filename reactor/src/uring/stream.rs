@@ -76,6 +76,8 @@ pub struct Stream {
     receiving: RefCell<Receiving>,
     /// Receives left to be made one buffer at a time.
     one_by_one: Cell<u32>,
+    /// Bytes lent since others had their turn.
+    lent_at_once: Cell<usize>,
     peer: SocketAddr,
     local: SocketAddr,
 }
@@ -126,6 +128,7 @@ impl Stream {
             socket: Arc::new(socket),
             receiving: RefCell::default(),
             one_by_one: Cell::new(0),
+            lent_at_once: Cell::new(0),
             peer,
             local,
         })
@@ -185,33 +188,15 @@ impl Stream {
 
     pub(crate) async fn send_slice(&self, slice: TailSlice, more: bool) -> io::Result<()> {
         let mut sent = 0;
-        let mut without_pause = 0;
-        while sent < slice.len() {
-            let Some(lent) = slice.lend() else {
-                break;
-            };
-            let mut pushed = self
-                .network
-                .lender
-                .push(&self.socket, &lent[sent..], more)?;
+        while sent < slice.len()
+            && let Some(lent) = slice.lend()
+        {
+            let pushed = self.lend(&lent[sent..], more).await?;
             if pushed == 0 {
-                splice::wait_for_room(&self.network, &self.socket).await?;
-                without_pause = 0;
-                pushed = self
-                    .network
-                    .lender
-                    .push(&self.socket, &lent[sent..], more)?;
-                if pushed == 0 {
-                    // The kernel is short of memory for sockets, and a copy waits for it.
-                    break;
-                }
+                // The kernel is short of memory or descriptors, and a copy waits for it.
+                break;
             }
             sent += pushed;
-            without_pause += pushed;
-            if without_pause >= PAUSE_AFTER {
-                glommio::executor().yield_now().await;
-                without_pause = 0;
-            }
         }
         let rest = Bytes::from(slice).split_off(sent);
         let flags = match more {
@@ -219,6 +204,24 @@ impl Stream {
             false => MsgFlags::empty(),
         };
         self.send_with(vec![rest], flags).await
+    }
+
+    /// Lends the socket what it has room for, if need be after a wait. Others have their turn now
+    /// and then.
+    async fn lend(&self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        if self.lent_at_once.get() >= PAUSE_AFTER {
+            self.lent_at_once.set(0);
+            glommio::executor().yield_now().await;
+        }
+        let lender = &self.network.lender;
+        let mut pushed = lender.push(&self.socket, bytes, more)?;
+        if pushed == 0 {
+            self.lent_at_once.set(0);
+            splice::wait_for_room(&self.network, &self.socket).await?;
+            pushed = lender.push(&self.socket, bytes, more)?;
+        }
+        self.lent_at_once.set(self.lent_at_once.get() + pushed);
+        Ok(pushed)
     }
 
     async fn send_with(&self, mut parts: Vec<Bytes>, flags: MsgFlags) -> io::Result<()> {
