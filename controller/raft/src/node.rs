@@ -165,8 +165,17 @@ impl Raft {
         Ok(raft)
     }
 
-    /// Time passes.
+    /// Time passes; it stands still while a snapshot of the leader's is being written. The crate
+    /// looks for changes of the members between what was applied and what is committed before it
+    /// begins an election, and those entries are no longer there.
     pub fn tick(&mut self) {
+        if self
+            .waiting
+            .iter()
+            .any(|waiting| waiting.restored.is_some())
+        {
+            return;
+        }
         self.node.tick();
         self.settle_election_timeout();
     }
