@@ -599,8 +599,9 @@ pub(crate) async fn send_bytes(stream: &Stream, run: Vec<Bytes>) -> Result<(), C
 }
 
 pub(crate) async fn send_range(stream: &Stream, range: &FileRange) -> Result<(), CloseReason> {
-    let sent = stream.send_file(&range.file, range.position, range.len);
-    let sent = sent.await;
+    let sent = stream
+        .send_file(&range.file, range.position, range.len)
+        .await;
     sent.map_err(|error| CloseReason::unsent(range, error))
 }
 
