@@ -165,15 +165,9 @@ impl Raft {
         Ok(raft)
     }
 
-    /// Time passes; it stands still while a snapshot of the leader's is being written. The crate
-    /// looks for changes of the members between what was applied and what is committed before it
-    /// begins an election, and those entries are no longer there.
+    /// Time passes; it stands still while no election may begin.
     pub fn tick(&mut self) {
-        if self
-            .waiting
-            .iter()
-            .any(|waiting| waiting.restored.is_some())
-        {
+        if self.is_restoring() {
             return;
         }
         self.node.tick();
@@ -185,7 +179,11 @@ impl Raft {
         if message.to() != node_of(self.node.raft.id) {
             return;
         }
-        if let Err(error) = self.node.step(message.into_inner()) {
+        let message = message.into_inner();
+        if message.get_msg_type() == MessageType::MsgTimeoutNow && self.is_restoring() {
+            return;
+        }
+        if let Err(error) = self.node.step(message) {
             tracing::debug!(%error, "a raft message was dropped");
         }
         self.settle_election_timeout();
@@ -292,6 +290,14 @@ impl Raft {
             .collect();
         replicas.sort_by_key(|replica| replica.node_id);
         Some(replicas)
+    }
+
+    /// Whether a snapshot of the leader's is being written. No election may begin meanwhile: the
+    /// crate looks for changes of the members between what was applied and what is committed
+    /// before it begins one, and those entries are no longer there.
+    fn is_restoring(&self) -> bool {
+        let mut waiting = self.waiting.iter();
+        waiting.any(|waiting| waiting.restored.is_some())
     }
 
     fn collect(&mut self) {
