@@ -11,6 +11,9 @@ use millstream_raft::{
 use proptest::prelude::*;
 
 const ELECTION_TICKS: usize = 5;
+/// Types of messages as the byte after the version tells them.
+const HEARTBEAT: u8 = 6;
+const TIMEOUT_NOW: u8 = 8;
 
 /// A node with its disk, and what it has replayed.
 struct Node {
@@ -31,6 +34,8 @@ struct Quorum {
     /// What was committed anywhere, by index; each index once.
     committed: BTreeMap<u64, Entry>,
     leaders: BTreeMap<u64, NodeId>,
+    /// Leaders hand over to whom they would send a heartbeat.
+    hand_over: bool,
 }
 
 impl Quorum {
@@ -41,6 +46,7 @@ impl Quorum {
             random: seed,
             committed: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            hand_over: false,
         };
         for _ in 0..size {
             quorum.nodes.push(Node {
@@ -156,6 +162,13 @@ impl Quorum {
         let message = Message::decode(bytes.clone()).expect("what a node sends can be read");
         assert_eq!(message.encode(), bytes);
         let at = message.to().0 as usize;
+        let message = match (self.hand_over, bytes[1]) {
+            (true, HEARTBEAT) => {
+                let changed = [&bytes[..1], &[TIMEOUT_NOW], &bytes[2..]].concat();
+                Message::decode(changed.into()).expect("they have the same fields")
+            }
+            _ => message,
+        };
         if let Some(raft) = &mut self.nodes[at].raft {
             raft.step(message);
         }
@@ -288,21 +301,29 @@ proptest! {
     /// not durable, nothing twice. At its end: all have the same state, and new proposals commit.
     #[test]
     fn nodes_agree_whatever_is_lost(size in 1_i32..=5, seed in 1_u64..u64::MAX) {
-        agree(size, seed);
+        agree(Quorum::new(size, seed));
+    }
+
+    /// The same where leaders hand over all the time.
+    #[test]
+    fn nodes_agree_though_leaders_hand_over(size in 1_i32..=5, seed in 1_u64..u64::MAX) {
+        let mut quorum = Quorum::new(size, seed);
+        quorum.hand_over = true;
+        agree(quorum);
     }
 }
 
 /// An election came due while a snapshot was being written.
 #[test]
 fn nodes_agree_though_elections_come_at_the_wrong_time() {
-    agree(3, 15_892_140_444_323_178_032);
+    agree(Quorum::new(3, 15_892_140_444_323_178_032));
 }
 
-fn agree(size: i32, seed: u64) {
-    let mut quorum = Quorum::new(size, seed);
+fn agree(mut quorum: Quorum) {
     for proposal in 0..3000 {
         quorum.step(proposal);
     }
+    quorum.hand_over = false;
     quorum.settle();
     let leader = (0..quorum.nodes.len())
         .find(|at| quorum.nodes[*at].raft.as_ref().is_some_and(Raft::is_leader))
