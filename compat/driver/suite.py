@@ -196,10 +196,11 @@ def run_one(chosen, ground):
     except NotServed as refused:
         outcome, detail = NOT_SERVED, str(refused)
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)
-        line = next((f"{at.filename.rsplit('/', 1)[-1]}:{at.lineno}" for at in reversed(where)
-                     if "/scenarios/" in at.filename), "")
-        outcome, detail = FAILED, f"{type(error).__name__}: {error} {line}".strip()
+        lines = [f"{at.filename.rsplit('/', 1)[-1]}:{at.lineno}"
+                 for at in traceback.extract_tb(error.__traceback__)
+                 if "/scenarios/" in at.filename]
+        where = ", called from ".join(reversed(lines))
+        outcome, detail = FAILED, f"{type(error).__name__}: {error} {where}".strip()
     finally:
         ground.end()
     return Result(ground.suite, chosen.name, outcome, time.monotonic() - start, detail,

@@ -39,15 +39,13 @@ def group_of_three(ground):
     group = ground.unused("g")
     committing = ground.can(COMMIT)
     members = []
+    expected = {}
     for name in ("m1", "m2", "m3"):
         members.append(ground.member(name, group, [topic]))
         until_settled(members, partitions)
-
-    expected = {}
-    produce(ground, topic, partitions, expected)
-    receive(members, expected, "with three members")
-    owners_only(members)
-    commit_all(members, topic, committing)
+        turn = produce_and_receive(ground, topic, partitions, expected, members, f"with {name}")
+        commit_all(members, topic, committing)
+    owners_only(members, turn)
 
     first, second, leaver = members
     leaver.agent.close()
@@ -62,12 +60,12 @@ def group_of_three(ground):
     commit_all(members, topic, committing)
     once(members + [leaver])
 
-    produce(ground, topic, partitions, expected)
+    turn = produce(ground, topic, partitions, expected)
     receive([*members, leaver], expected, "before one dies", polled=members)
     if committing:
         commit_all([first], topic, True)
     dead = set(second.partitions())
-    uncommitted = {(r.partition, r.offset) for r in second.records if r.value[:2] == b"2:"}
+    uncommitted = {(r.partition, r.offset) for r in second.records if is_of(turn, r)}
     second.agent.kill()
     start = time.monotonic()
     until_settled([first], partitions)
@@ -97,7 +95,7 @@ def noted(ground, text):
 
 
 def produce(ground, topic, partitions, expected):
-    """Ten records a partition, whose values say which round they are of."""
+    """Ten records a partition, whose values say which round they are of; the round."""
     turn = len(expected) // (10 * partitions)
     sent = [record.__class__(record.key, b"%d:%s" % (turn, record.value),
                              partition=record.partition)
@@ -105,6 +103,24 @@ def produce(ground, topic, partitions, expected):
     ground.agent.produce(topic, sent)
     for record in sent:
         expected[record.partition, record.value] = turn
+    return turn
+
+
+def produce_and_receive(ground, topic, partitions, expected, members, what):
+    """A round that is read by who holds the partitions before anything else happens to them.
+
+    librdkafka 2.15 looks up the first offset of a partition without a commit. Where the answer
+    comes after the partition has changed hands, it goes back to that offset half a second later,
+    commit or not (`rd_kafka_toppar_handle_Offset` on an outdated reply). So no member joins while
+    such a question may be under way.
+    """
+    turn = produce(ground, topic, partitions, expected)
+    receive(members, expected, what)
+    return turn
+
+
+def is_of(turn, record):
+    return record.value.startswith(b"%d:" % turn)
 
 
 def receive(members, expected, what, polled=None):
@@ -115,18 +131,21 @@ def receive(members, expected, what, polled=None):
     assert seen() == expected.keys(), "records that nobody sent"
 
 
-def owners_only(members):
+def owners_only(members, turn):
+    """What was sent in a round came once, and to who holds its partition."""
     for member in members:
-        for record in member.records:
+        for record in filter(lambda each: is_of(turn, each), member.records):
             assert record.partition in member.partitions(), (
                 f"{member.name} read {record.partition}, it holds {member.partitions()}")
-    once(members)
+    once(members, turn)
 
 
-def once(members):
-    places = [(r.partition, r.offset) for member in members for r in member.records]
+def once(members, turn=None):
+    places = [(r.partition, r.offset) for member in members for r in member.records
+              if turn is None or is_of(turn, r)]
     twice = {place for place in places if places.count(place) > 1}
-    assert not twice, f"read twice: {sorted(twice)[:5]}"
+    seen = "; ".join(f"{m.name} holds {sorted(m.partitions())} after {m.events}" for m in members)
+    assert not twice, f"read twice: {sorted(twice)[:5]} ({seen})"
 
 
 def commit_all(members, topic, by_hand):
@@ -274,10 +293,9 @@ def cooperative(ground):
             revoked = {p for kind, at in member.events if kind != "assigned" for _, p in at}
             given = held[member.name] - member.partitions()
             assert revoked == given, f"{member.name} gave up {given}, was revoked {revoked}"
-    expected = {}
-    produce(ground, topic, partitions, expected)
-    receive(members, expected, "with cooperative members")
-    owners_only(members)
+    turn = produce_and_receive(
+        ground, topic, partitions, {}, members, "with cooperative members")
+    owners_only(members, turn)
 
 
 def first_record_seconds(ground):

@@ -8,7 +8,7 @@ from ..agent import Member, poll_until
 from ..clients import RANGE, REPEATED
 from ..records import CODECS, numbered, varied
 from ..suite import TOGETHER, Ground
-from .groups import SETTLED_SECONDS, owners_only, produce, receive, settled
+from .groups import SETTLED_SECONDS, owners_only, produce_and_receive, settled
 from .producing import assert_same
 
 # Each reads what all have written: by much more, time would go into few large records.
@@ -79,14 +79,14 @@ def one_group_of_all(ground):
     partitions = 2 * len(names)
     topic, group = ground.topic(partitions), ground.unused("g")
     members = []
+    expected = {}
     for name in names:
         members.append(ground.member(name, group, [topic]))
         poll_until(members, lambda: settled(members, partitions), SETTLED_SECONDS,
                    f"{partitions} partitions are shared after {name} joined")
-    expected = {}
-    produce(ground, topic, partitions, expected)
-    receive(members, expected, "to members of different clients")
-    owners_only(members)
+        turn = produce_and_receive(
+            ground, topic, partitions, expected, members, f"after {name} joined")
+    owners_only(members, turn)
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         while len(members) > 1:
             left = members.pop(0)
