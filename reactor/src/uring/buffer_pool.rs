@@ -7,23 +7,33 @@
 //! ```
 //!
 //! A buffer is either the kernel's (between the kernel's head and our tail) or held by a
-//! [`Chunk`]; dropping the chunk gives it back.
+//! [`Chunk`]; dropping the chunk gives it back. Of a chunk that is not small the memory may leave
+//! for good, as [`Bytes`], and other memory takes its place. When the last of the bytes go, on
+//! whatever thread, the memory is kept there for such a replacement.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use bytes::Bytes;
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
 use crate::buffer::AlignedBuffer;
 
-/// Bytes of one buffer.
-pub(super) const CHUNK_LEN: usize = 16 * 1024;
+/// Bytes of one buffer: a request with a batch of 16 KiB, which producers make unless told
+/// otherwise, lies in one.
+pub(super) const CHUNK_LEN: usize = 32 * 1024;
 
-/// Buffers in the pool, a power of two: 2 MiB for each shard.
+/// Of fewer bytes a copy is made rather than keep the whole buffer for them.
+const MIN_HANDED_OUT: usize = CHUNK_LEN / 4;
+
+/// Memory that a thread keeps for other chunks, in buffers.
+const MAX_SPARE: usize = 64;
+
+/// Buffers in the pool, a power of two: up to 4 MiB for each shard.
 const CHUNKS: u16 = 128;
 
 /// The buffer group that receives name.
@@ -32,18 +42,30 @@ pub(super) const GROUP: u16 = 0;
 /// The pool; shared by the ring and by the chunks that were received.
 pub(super) struct BufferPool {
     entries: *mut BufRingEntry,
-    memory: *mut u8,
     tail: Cell<u16>,
     _entries: AlignedBuffer,
-    _memory: AlignedBuffer,
+    /// Of each buffer; none while a chunk has it.
+    memory: RefCell<Vec<Option<AlignedBuffer>>>,
 }
 
 /// Received bytes in a buffer of the pool.
 pub(super) struct Chunk {
     pool: Rc<BufferPool>,
     id: u16,
+    /// Until the chunk is dropped or becomes bytes.
+    memory: Option<AlignedBuffer>,
     start: usize,
-    end: usize,
+}
+
+/// Memory that has left a pool.
+struct HandedOut {
+    /// Until it is dropped.
+    memory: Option<AlignedBuffer>,
+}
+
+thread_local! {
+    /// Memory of one buffer each, with nothing in it.
+    static SPARE: RefCell<Vec<AlignedBuffer>> = const { RefCell::new(Vec::new()) };
 }
 
 impl BufferPool {
@@ -51,13 +73,12 @@ impl BufferPool {
     pub(super) fn new() -> Rc<BufferPool> {
         let mut entries =
             AlignedBuffer::zeroed(usize::from(CHUNKS) * std::mem::size_of::<BufRingEntry>());
-        let mut memory = AlignedBuffer::zeroed(usize::from(CHUNKS) * CHUNK_LEN);
+        let memory = (0..CHUNKS).map(|_| Some(AlignedBuffer::unfilled(CHUNK_LEN)));
         let pool = BufferPool {
             entries: entries.as_mut_ptr().cast(),
-            memory: memory.as_mut_ptr(),
             tail: Cell::new(0),
             _entries: entries,
-            _memory: memory,
+            memory: RefCell::new(memory.collect()),
         };
         for id in 0..CHUNKS {
             pool.give_back(id);
@@ -83,23 +104,38 @@ impl BufferPool {
             id < CHUNKS && len <= CHUNK_LEN,
             "the kernel returned buffer {id} with {len} bytes"
         );
+        let mut memory = self.memory.borrow_mut()[usize::from(id)]
+            .take()
+            .expect("the kernel fills a buffer that no chunk has");
+        // SAFETY: the kernel has filled so many bytes.
+        unsafe { memory.set_filled(len) };
         Chunk {
             pool: self.clone(),
             id,
+            memory: Some(memory),
             start: 0,
-            end: len,
         }
+    }
+
+    /// Makes `memory` the buffer `id`, available to the kernel.
+    fn put_back(&self, id: u16, memory: AlignedBuffer) {
+        self.memory.borrow_mut()[usize::from(id)] = Some(memory);
+        self.give_back(id);
     }
 
     /// Makes the buffer `id` available to the kernel again.
     pub(super) fn give_back(&self, id: u16) {
         let tail = self.tail.get();
         let index = usize::from(tail & (CHUNKS - 1));
+        let mut memory = self.memory.borrow_mut();
+        let memory = memory[usize::from(id)]
+            .as_mut()
+            .expect("a buffer that is given back has its memory");
         // SAFETY: the index is below the number of entries, and the kernel does not read entries
         // at or above the tail that is published below.
         unsafe {
             let entry = self.entries.add(index);
-            (*entry).set_addr(self.memory.add(usize::from(id) * CHUNK_LEN) as u64);
+            (*entry).set_addr(memory.as_mut_ptr() as u64);
             (*entry).set_len(CHUNK_LEN as u32);
             (*entry).set_bid(id);
         }
@@ -116,8 +152,20 @@ impl BufferPool {
 impl Chunk {
     /// Drops the first `len` bytes.
     pub(super) fn advance(&mut self, len: usize) {
-        assert!(len <= self.end - self.start, "advanced past the chunk");
+        assert!(len <= self.len(), "advanced past the chunk");
         self.start += len;
+    }
+
+    /// The bytes: the chunk's own memory, or a copy if they are few.
+    pub(super) fn into_bytes(mut self) -> Bytes {
+        if self.len() < MIN_HANDED_OUT {
+            return Bytes::copy_from_slice(&self);
+        }
+        let memory = self.memory.take();
+        let other = SPARE.with_borrow_mut(Vec::pop);
+        let other = other.unwrap_or_else(|| AlignedBuffer::unfilled(CHUNK_LEN));
+        self.pool.put_back(self.id, other);
+        Bytes::from_owner(HandedOut { memory }).slice(self.start..)
     }
 }
 
@@ -125,21 +173,39 @@ impl Deref for Chunk {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the range is within the buffer, which the kernel has filled and does not touch
-        // again until it is given back by the drop of this chunk.
-        unsafe {
-            std::slice::from_raw_parts(
-                self.pool
-                    .memory
-                    .add(usize::from(self.id) * CHUNK_LEN + self.start),
-                self.end - self.start,
-            )
-        }
+        let memory = self.memory.as_ref();
+        &memory.expect("a chunk has its memory until it ends")[self.start..]
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        self.pool.give_back(self.id);
+        if let Some(memory) = self.memory.take() {
+            self.pool.put_back(self.id, memory);
+        }
+    }
+}
+
+impl AsRef<[u8]> for HandedOut {
+    fn as_ref(&self) -> &[u8] {
+        self.memory
+            .as_deref()
+            .expect("memory is there until the drop")
+    }
+}
+
+impl Drop for HandedOut {
+    fn drop(&mut self) {
+        let Some(mut memory) = self.memory.take() else {
+            return;
+        };
+        memory.truncate(0);
+        // A thread that ends keeps nothing.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < MAX_SPARE {
+                spare.push(memory);
+            }
+        });
     }
 }

@@ -40,6 +40,9 @@ use crate::socket::SendFileError;
 /// peer is held back by TCP.
 const UNTAKEN: usize = 8;
 
+/// A rest of at most so many bytes may come with what is sent next, through the pool.
+const SMALL_REST: usize = 16 * 1024;
+
 /// Receives of one buffer after a large message, before the next multishot receive.
 const SMALL_AFTER_LARGE: u32 = 8;
 
@@ -142,7 +145,7 @@ impl Stream {
     pub(crate) async fn recv(&self) -> io::Result<Bytes> {
         self.one_by_one.set(self.one_by_one.get().saturating_sub(1));
         match poll_fn(|cx| self.poll_piece(cx)).await? {
-            Some(Piece::Chunk(chunk)) => Ok(Bytes::copy_from_slice(&chunk)),
+            Some(Piece::Chunk(chunk)) => Ok(chunk.into_bytes()),
             Some(Piece::Own(bytes)) => Ok(bytes),
             None => Ok(Bytes::new()),
         }
@@ -155,7 +158,7 @@ impl Stream {
     ) -> io::Result<BytesMut> {
         buffer.reserve(len);
         let mut missing = len - self.take_received(&mut buffer, len);
-        while missing > 0 && missing <= CHUNK_LEN {
+        while missing > 0 && missing <= SMALL_REST {
             let Some(piece) = poll_fn(|cx| self.poll_piece(cx)).await? else {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             };
