@@ -14,7 +14,7 @@ const SUITE: &str = r#"
 name = "by hand"
 about = "For tests <&> nothing else."
 rounds = 3
-probes = { disk_mb = 1, loopback_seconds = 0.1, stall_seconds = 0.1, message_bytes = 1000 }
+probes = { disk_mb = 1, loopback_seconds = 0.1, stall_seconds = 0.1, flush_seconds = 0.1, message_bytes = 1000 }
 
 [[broker]]
 id = "kafka"
@@ -124,6 +124,9 @@ pub fn results() -> Results {
                 loopback_cpu_s_per_gb: Some(0.1),
                 stall_p99_ms: Some(0.2),
                 stall_p999_ms: Some(1.0),
+                flush_p50_ms: Some(0.1),
+                flush_p99_ms: Some(0.5),
+                flush_p999_ms: Some(2.0),
             })
             .collect(),
         worked_out: BTreeMap::new(),

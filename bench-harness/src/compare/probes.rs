@@ -1,5 +1,6 @@
-//! What the machine itself gives: the disk's sequential rates by O_DIRECT, what one core receives
-//! over loopback, and how long a core is taken away. And the core that the disk interrupts.
+//! What the machine itself gives: the disk's sequential rates by O_DIRECT and the latency of a small
+//! write with its flush, what one core receives over loopback, and how long a core is taken away.
+//! And the core that the disk interrupts.
 //!
 //! The disk is written through the reactor's files, as the broker does: blocks of 1 MiB with
 //! several under way. The file is written once before, so that the file system has nothing left to
@@ -33,6 +34,13 @@ const FLUSH_EVERY: u64 = 8;
 const SMALL_WRITES: u64 = 500;
 const SMALL: usize = 4096;
 
+/// Time between two small writes whose flushes are measured: 1,000 in a second.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
+/// Writes to one block before the next has its turn, as if each brought 1 KiB.
+const WRITES_OF_A_BLOCK: u64 = 4;
+/// Blocks of the file that is written to.
+const FLUSHED_BLOCKS: u64 = 1024;
+
 /// What the machine gave in one round.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Probed {
@@ -50,6 +58,12 @@ pub struct Probed {
     pub stall_p99_ms: Option<f64>,
     /// The same for one in a thousand.
     pub stall_p999_ms: Option<f64>,
+    /// From when a write of 4 KiB is due, 1,000 in a second, until it is flushed: the median.
+    pub flush_p50_ms: Option<f64>,
+    /// What one of these in a hundred exceeds.
+    pub flush_p99_ms: Option<f64>,
+    /// The same for one in a thousand.
+    pub flush_p999_ms: Option<f64>,
 }
 
 /// A figure of a probe by its name.
@@ -68,6 +82,9 @@ pub const PROBE_FIGURES: &[ProbeFigure] = &[
     }),
     ("stall_p99_ms", |probed| probed.stall_p99_ms),
     ("stall_p999_ms", |probed| probed.stall_p999_ms),
+    ("flush_p50_ms", |probed| probed.flush_p50_ms),
+    ("flush_p99_ms", |probed| probed.flush_p99_ms),
+    ("flush_p999_ms", |probed| probed.flush_p999_ms),
 ];
 
 /// What a figure of a probe is, for people, with its unit.
@@ -82,6 +99,9 @@ pub fn probe_title(name: &str) -> (&'static str, &'static str) {
             "ms",
         ),
         "stall_p999_ms" => ("The same, p99.9", "ms"),
+        "flush_p50_ms" => ("Write of 4 KiB with its flush, 1,000/s, p50", "ms"),
+        "flush_p99_ms" => ("The same, p99", "ms"),
+        "flush_p999_ms" => ("The same, p99.9", "ms"),
         _ => ("The receiving core's CPU per GB", "s"),
     }
 }
@@ -99,11 +119,17 @@ pub fn probe(
     let path = folder.join("disk-probe");
     let blocks = (sizes.disk_mb * 1_000_000).div_ceil(BLOCK as u64).max(1);
     let wanted = path.clone();
+    let flush_seconds = Duration::from_secs_f64(sizes.flush_seconds);
     let disk = on_a_shard(broker_core, async move |reactor| {
-        disk_rates(&reactor, &wanted, blocks).await
+        let rates = disk_rates(&reactor, &wanted, blocks).await?;
+        Ok((
+            rates,
+            flush_latencies(&reactor, &wanted, flush_seconds).await?,
+        ))
     });
     let removed = fs::remove_file(&path);
-    let [write, durable, read] = disk.map_err(|cause| CompareError::file(&path, cause))?;
+    let ([write, durable, read], flushes) =
+        disk.map_err(|cause| CompareError::file(&path, cause))?;
     removed.map_err(|cause| CompareError::file(&path, cause))?;
     let loopback = loopback(sizes, broker_core, load_core)
         .map_err(|cause| CompareError::Machine(format!("loopback: {cause}")))?;
@@ -121,6 +147,9 @@ pub fn probe(
         loopback_cpu_s_per_gb: Some(loopback.cpu_s_per_gb),
         stall_p99_ms: wait_ms(0.01),
         stall_p999_ms: wait_ms(0.001),
+        flush_p50_ms: exceeded_by(&flushes, 0.5),
+        flush_p99_ms: exceeded_by(&flushes, 0.01),
+        flush_p999_ms: exceeded_by(&flushes, 0.001),
     })
 }
 
@@ -173,6 +202,46 @@ async fn disk_rates(reactor: &Reactor, path: &Path, blocks: u64) -> io::Result<[
     let began = Instant::now();
     all(0..blocks, &read).await?;
     Ok([written, durable, rate(blocks, began.elapsed())])
+}
+
+/// How long writes of one block took with their flushes, from when each was due; in order of length.
+async fn flush_latencies(
+    reactor: &Reactor,
+    path: &Path,
+    duration: Duration,
+) -> io::Result<Vec<Duration>> {
+    let options = OpenOptions {
+        write: true,
+        create: true,
+        truncate: true,
+        direct: true,
+        ..OpenOptions::default()
+    };
+    let file = reactor.fs().open(path, options).await?;
+    file.write_zeros(0, FLUSHED_BLOCKS * SMALL as u64).await?;
+    file.sync_data().await?;
+    let buffer = filled(SMALL);
+    let mut took = Vec::new();
+    let began = Instant::now();
+    let mut due = began;
+    while due - began < duration {
+        reactor.sleep_until(due).await;
+        let block = took.len() as u64 / WRITES_OF_A_BLOCK % FLUSHED_BLOCKS;
+        let position = block * SMALL as u64;
+        file.write_blocks_durably(position, buffer.blocks(0..SMALL))
+            .await?;
+        took.push(due.elapsed());
+        due += FLUSH_INTERVAL;
+    }
+    took.sort();
+    Ok(took)
+}
+
+/// What this part of them exceeds, in milliseconds; none of none.
+fn exceeded_by(sorted: &[Duration], part: f64) -> Option<f64> {
+    let at = ((1.0 - part) * sorted.len() as f64) as usize;
+    let found = sorted.get(at.min(sorted.len().checked_sub(1)?))?;
+    Some(found.as_secs_f64() * 1e3)
 }
 
 /// Does it for each number, with several under way.
@@ -360,11 +429,35 @@ mod tests {
             disk_mb: 1,
             loopback_seconds: 0.05,
             stall_seconds: 0.01,
+            flush_seconds: 0.0,
             message_bytes: 10_000,
         };
         let core = crate::compare::machine::available_cores()[0];
         let found = loopback(&sizes, core, core).unwrap();
         assert!(found.mb_s > 1.0 && found.cpu_s_per_gb > 0.0);
+    }
+
+    #[test]
+    fn small_writes_are_flushed_on_schedule() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("probe");
+        let core = crate::compare::machine::available_cores()[0];
+        let took = on_a_shard(core, async move |reactor| {
+            flush_latencies(&reactor, &path, Duration::from_millis(30)).await
+        });
+        let took = took.unwrap();
+        assert_eq!(took.len(), 30);
+        assert!(took[0] > Duration::ZERO && took.is_sorted());
+    }
+
+    #[test]
+    fn parts_of_latencies_are_exceeded() {
+        let sorted: Vec<Duration> = (1..=1000).map(Duration::from_millis).collect();
+        assert_eq!(exceeded_by(&sorted, 0.5), Some(501.0));
+        assert_eq!(exceeded_by(&sorted, 0.01), Some(991.0));
+        assert_eq!(exceeded_by(&sorted, 0.001), Some(1000.0));
+        assert_eq!(exceeded_by(&sorted[..1], 0.001), Some(1.0));
+        assert_eq!(exceeded_by(&[], 0.5), None);
     }
 
     #[test]

@@ -85,6 +85,9 @@ pub struct ProbeSizes {
     /// Seconds of watching for times in which the core is taken away; not done if 0.
     #[serde(default)]
     pub stall_seconds: f64,
+    /// Seconds of small writes, each with its flush; not done if 0.
+    #[serde(default)]
+    pub flush_seconds: f64,
     /// Bytes of a message over loopback.
     pub message_bytes: usize,
 }
@@ -92,7 +95,7 @@ pub struct ProbeSizes {
 impl ProbeSizes {
     /// About how long they take.
     pub fn seconds(&self) -> f64 {
-        self.loopback_seconds + self.stall_seconds + 4.0
+        self.loopback_seconds + self.stall_seconds + self.flush_seconds + 4.0
     }
 }
 
@@ -326,6 +329,7 @@ impl Suite {
     fn check(&self) -> Result<(), String> {
         check_seconds("probes: loopback_seconds", self.probes.loopback_seconds)?;
         check_seconds("probes: stall_seconds", self.probes.stall_seconds)?;
+        check_seconds("probes: flush_seconds", self.probes.flush_seconds)?;
         let mut ids = HashSet::from([PROBE]);
         for broker in &self.brokers {
             if !ids.insert(&broker.id) {
