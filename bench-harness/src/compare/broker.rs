@@ -1,5 +1,5 @@
-//! A broker for the time of its turn: started with an empty folder on its cores, stopped at the
-//! end, and killed when the turn breaks off.
+//! A broker for the time of a round: started with an empty folder on its cores, paused while others
+//! have their turns, stopped at the end, and killed when the round breaks off.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,6 +20,8 @@ use super::suite::{Contender, Kind};
 const START_WITHIN: Duration = Duration::from_secs(150);
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// More than any pause takes.
+const SESSION_MS: u32 = 6 * 60 * 60 * 1000;
 /// How much of a failed broker's log is told.
 const LOG_LINES: usize = 8;
 
@@ -141,11 +143,30 @@ impl Broker {
         }
     }
 
+    /// Takes its cores away until it has its next turn.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Gives them back.
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid {
+            let pid = i32::try_from(pid).expect("a pid is an int");
+            // One that has ended answers no load, and that is told.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
     /// Stops it and waits for its end.
     ///
     /// # Errors
     /// It does not end, or ends badly.
     pub fn stop(mut self) -> Result<(), CompareError> {
+        self.resume();
         match std::mem::replace(&mut self.process, Process::Stopped) {
             Process::Millstream { mut child, log } => {
                 terminate(&child)?;
@@ -234,6 +255,8 @@ fn start_kafka(
     let node = folder.join("node");
     let mut command = Command::new(&programs.kafka);
     command.arg("start").arg("--dir").arg(&node);
+    // Kafka's controller takes a broker that was paused for dead, for a moment.
+    command.args(["--set", &format!("broker.session.timeout.ms={SESSION_MS}")]);
     for setting in &contender.set {
         command.args(["--set", setting]);
     }

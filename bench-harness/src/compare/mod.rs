@@ -41,7 +41,7 @@ pub use self::probes::{PROBE_FIGURES, probe_title};
 pub use self::profile::KERNEL_MARK;
 pub use self::progress::duration;
 pub use self::results::Results;
-pub use self::suite::{Case, Contender, Limit, Row, Sharing};
+pub use self::suite::{Case, Limit, Row, Sharing};
 pub use self::summary::{Spread, Summary};
 pub use self::verdict::{Outcome, Verdict, short, trimmed, verdicts};
 
@@ -51,7 +51,7 @@ use self::machine::{CongestionControl, Machine, available_cores, free_disk_bytes
 use self::plan::{Durations, Wanted};
 use self::progress::Progress;
 use self::suite::{Kind, Suite};
-use self::turn::{Purpose, Turn, Workshop};
+use self::turn::{Purpose, Round, Workshop};
 use crate::report;
 
 /// What to compare.
@@ -136,7 +136,7 @@ pub fn run(options: &Options) -> Result<(), CompareError> {
         .extend(machine::note_of_load(results.machine.cores));
     note_disk_space(&mut results, folder.path());
 
-    let mut ended = measure(&mut workshop, &mut results, &options.output_dir);
+    let mut ended = measure(&mut workshop, &mut results);
     if ended.is_ok() && options.profile {
         ended = sample(&mut workshop, &mut results);
     }
@@ -185,6 +185,7 @@ fn prepare(options: &Options, folder: &Path) -> Result<Workshop, CompareError> {
         interruption,
         progress: Progress::new(),
         durations: Durations::default(),
+        output: options.output_dir.join(report::RESULTS_FILE),
     })
 }
 
@@ -203,11 +204,10 @@ fn begin(suite: Suite, rounds: usize, workshop: &Workshop) -> Results {
     if workshop.broker_cores.iter().any(overlap) {
         notes.push("Brokers and load shared cores: figures say little.".to_owned());
     }
-    let versions: BTreeMap<String, String> = plan::turns(&suite)
-        .into_iter()
-        .filter_map(|(broker, _)| {
-            Some((broker.id.clone(), workshop.programs.version(broker.kind)?))
-        })
+    let versions: BTreeMap<String, String> = suite
+        .brokers
+        .iter()
+        .filter_map(|broker| Some((broker.id.clone(), workshop.programs.version(broker.kind)?)))
         .collect();
     Results {
         version: results::VERSION,
@@ -234,72 +234,42 @@ fn note_disk_space(results: &mut Results, folder: &Path) {
     }
 }
 
-/// All rounds. What is there is kept after each turn.
-fn measure(
-    workshop: &mut Workshop,
-    results: &mut Results,
-    output: &Path,
-) -> Result<(), CompareError> {
+/// All rounds.
+fn measure(workshop: &mut Workshop, results: &mut Results) -> Result<(), CompareError> {
     let suite = results.suite.clone();
-    let turns = plan::turns(&suite);
-    let whole = |durations: &Durations, (broker, cases): &(&Contender, Vec<&Case>)| {
-        plan::around(broker) + durations.of_turn(broker, cases, 0)
-    };
-    for round in 1..=results.rounds {
-        let rounds_behind = (results.rounds - round) as f64;
-        let a_round = |durations: &Durations| -> f64 {
-            turns.iter().map(|turn| whole(durations, turn)).sum()
-        };
-        let left = a_round(&workshop.durations) * (rounds_behind + 1.0);
-        let what = format!("round {round}/{}: the machine itself", results.rounds);
+    for number in 1..=results.rounds {
+        let turns = plan::turns(&suite, number);
+        let whole = |durations: &Durations| durations.of_turns(&turns, 0);
+        let rounds_behind = (results.rounds - number) as f64;
+        let left = whole(&workshop.durations) * (rounds_behind + 1.0);
+        let what = format!("round {number}/{}: the machine itself", results.rounds);
         workshop.progress.begin(what, suite.probes.seconds(), left);
         let (broker, load) = (workshop.broker_cores[0], workshop.load_cores[0]);
         let probed = probes::probe(&workshop.folder, &suite.probes, broker, load)?;
         results.probes.push(probed);
-        for (index, (contender, cases)) in turns.iter().enumerate() {
-            workshop.interruption.check()?;
-            let later = turns[index + 1..].iter();
-            let behind = later
-                .map(|turn| whole(&workshop.durations, turn))
-                .sum::<f64>()
-                + a_round(&workshop.durations) * rounds_behind;
-            let turn = Turn {
-                purpose: Purpose::Measure,
-                contender,
-                cases,
-                round,
-                behind,
-            };
-            let taken = workshop.take(&turn, results);
-            results.ended_unix_ms = unix_ms();
-            results.write(&output.join(report::RESULTS_FILE))?;
-            taken?;
-        }
+        let round = Round {
+            purpose: Purpose::Measure,
+            number,
+            turns: &turns,
+            behind: whole(&workshop.durations) * rounds_behind,
+        };
+        workshop.take(&round, results)?;
     }
     Ok(())
 }
 
-/// One more turn of each broker that perf can name the frames of.
+/// One more round of our own, whose frames perf can name.
 fn sample(workshop: &mut Workshop, results: &mut Results) -> Result<(), CompareError> {
     let suite = results.suite.clone();
-    let mut turns = plan::turns(&suite);
-    turns.retain(|(broker, _)| broker.kind == Kind::Millstream);
-    for (index, (contender, cases)) in turns.iter().enumerate() {
-        workshop.interruption.check()?;
-        let later = turns[index + 1..].iter();
-        let behind = later.map(|(broker, cases)| {
-            plan::around(broker) + workshop.durations.of_turn(broker, cases, 0)
-        });
-        let turn = Turn {
-            purpose: Purpose::Profile,
-            contender,
-            cases,
-            round: results.rounds,
-            behind: behind.sum(),
-        };
-        workshop.take(&turn, results)?;
-    }
-    Ok(())
+    let mut turns = plan::turns(&suite, results.rounds);
+    turns.retain(|turn| turn.contender.kind == Kind::Millstream);
+    let round = Round {
+        purpose: Purpose::Profile,
+        number: results.rounds,
+        turns: &turns,
+        behind: 0.0,
+    };
+    workshop.take(&round, results)
 }
 
 fn unix_ms() -> u64 {

@@ -1,7 +1,8 @@
 //! Who has its turn when, and how long that takes.
 //!
-//! Within a round each broker has one turn, in the order of the suite: A B C A B C. In its turn it
-//! is started, warmed up, and meets all of its cases.
+//! In a round each case is put to its brokers one after another, and who is first in one round is
+//! last in the next: A B, then B A. A machine whose speed drifts, as a shared one's does within
+//! minutes, so treats them alike.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -166,14 +167,28 @@ pub fn drop_idle_brokers(suite: &mut Suite) {
     suite.brokers.retain(|broker| busy.contains(&broker.id));
 }
 
-/// The brokers that have something to do, with their cases, in the order of their turns.
-pub fn turns(suite: &Suite) -> Vec<(&Contender, Vec<&Case>)> {
-    let turn = |broker: &'_ Contender| -> Vec<&Case> {
-        let concerned = |case: &&Case| case.brokers.contains(&broker.id);
-        suite.cases().filter(concerned).collect()
-    };
-    let with_cases = suite.brokers.iter().map(|broker| (broker, turn(broker)));
-    with_cases.filter(|(_, cases)| !cases.is_empty()).collect()
+/// One case, put to one broker.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn<'a> {
+    /// The broker.
+    pub contender: &'a Contender,
+    /// What it meets.
+    pub case: &'a Case,
+}
+
+/// The turns of a round, of which the first is number one.
+pub fn turns(suite: &Suite, round: usize) -> Vec<Turn<'_>> {
+    let mut turns = Vec::new();
+    for case in suite.cases() {
+        let concerned = suite.brokers.iter();
+        let concerned = concerned.filter(|contender| case.brokers.contains(&contender.id));
+        let mut of_case: Vec<_> = concerned.map(|contender| Turn { contender, case }).collect();
+        if round.is_multiple_of(2) {
+            of_case.reverse();
+        }
+        turns.append(&mut of_case);
+    }
+    turns
 }
 
 /// How long things take: as told by their options, then as they did take.
@@ -196,10 +211,16 @@ impl Durations {
         taken.unwrap_or_else(|| expected(case))
     }
 
-    /// What a whole turn will take, from the case with that index on.
-    pub fn of_turn(&self, broker: &Contender, cases: &[&Case], from: usize) -> f64 {
-        let cases = cases.iter().skip(from);
-        cases.map(|case| self.of_case(&broker.id, case)).sum()
+    /// What the turns of a round will take, from the one with that index on.
+    pub fn of_turns(&self, turns: &[Turn<'_>], from: usize) -> f64 {
+        let (before, rest) = turns.split_at(from);
+        let mut started: HashSet<&str> = before.iter().map(|turn| &*turn.contender.id).collect();
+        let seconds = rest.iter().map(|turn| {
+            let first = started.insert(&turn.contender.id);
+            let start = if first { around(turn.contender) } else { 0.0 };
+            start + self.of_case(&turn.contender.id, turn.case)
+        });
+        seconds.sum()
     }
 }
 
@@ -281,10 +302,9 @@ mod tests {
             .map(|text| Wanted::parse(text).unwrap())
             .collect();
         choose_brokers(&mut suite, &wanted).unwrap();
-        let turns = turns(&suite);
-        let names: Vec<_> = turns.iter().map(|(broker, _)| broker.id.as_str()).collect();
+        let names: Vec<_> = suite.brokers.iter().map(|broker| &broker.id).collect();
         assert_eq!(names, ["fsync", "fsync+shards=2", "other"]);
-        assert!(turns.iter().all(|(_, cases)| cases.len() == 2));
+        assert_eq!(turns(&suite, 1).len(), 3 * 2);
         assert_eq!(suite.brokers[1].set, ["shards=2"]);
         suite.rows[0].cases[0].brokers.pop();
         suite.rows[1].cases.clear();
@@ -304,11 +324,35 @@ mod tests {
         );
         let suite = fixture::results().suite;
         let mut durations = Durations::default();
-        let turns = turns(&suite);
-        let (broker, cases) = &turns[0];
-        let before = durations.of_turn(broker, cases, 0);
-        durations.remember(&broker.id, &cases[0].id, Duration::from_secs(100));
-        let after = durations.of_turn(broker, cases, 0);
-        assert!((after - before - 100.0 + UNKNOWN_LOAD + AROUND_A_LOAD).abs() < 1e-9);
+        let turns = turns(&suite, 1);
+        let Turn { contender, case } = turns[0];
+        let before = durations.of_turns(&turns, 0);
+        durations.remember(&contender.id, &case.id, Duration::from_secs(100));
+        let after = durations.of_turns(&turns, 0);
+        let close = |left: f64, right: f64| (left - right).abs() < 1e-9;
+        assert!(close(after - before, 100.0 - UNKNOWN_LOAD - AROUND_A_LOAD));
+        // Each broker is started for its first case.
+        assert!(close(
+            after,
+            durations.of_turns(&turns, 1) + around(contender) + 100.0
+        ));
+        let last = &turns[turns.len() - 1];
+        let alone = durations.of_case(&last.contender.id, last.case);
+        assert!(close(durations.of_turns(&turns, turns.len() - 1), alone));
+    }
+
+    #[test]
+    fn who_is_first_in_a_round_is_last_in_the_next() {
+        let suite = fixture::results().suite;
+        let order = |round| -> Vec<String> {
+            let turns = turns(&suite, round).into_iter();
+            turns
+                .map(|turn| format!("{} {}", turn.case.id, turn.contender.id))
+                .collect()
+        };
+        let odd = ["1a kafka", "1a fsync", "5a kafka", "5a fsync"];
+        assert_eq!(order(1), odd);
+        assert_eq!(order(2), ["1a fsync", "1a kafka", "5a fsync", "5a kafka"]);
+        assert_eq!(order(3), odd);
     }
 }

@@ -166,8 +166,8 @@ where
     start_shard(options, main)?.join()
 }
 
-/// MB/s: written, written and flushed, read.
-async fn disk_rates(reactor: &Reactor, path: &Path, blocks: u64) -> io::Result<[f64; 3]> {
+/// An empty file for blocks that pass by the page cache.
+async fn created(reactor: &Reactor, path: &Path) -> io::Result<File> {
     let options = OpenOptions {
         write: true,
         create: true,
@@ -175,7 +175,12 @@ async fn disk_rates(reactor: &Reactor, path: &Path, blocks: u64) -> io::Result<[
         direct: true,
         ..OpenOptions::default()
     };
-    let file = reactor.fs().open(path, options).await?;
+    reactor.fs().open(path, options).await
+}
+
+/// MB/s: written, written and flushed, read.
+async fn disk_rates(reactor: &Reactor, path: &Path, blocks: u64) -> io::Result<[f64; 3]> {
+    let file = created(reactor, path).await?;
     let buffer = filled(BLOCK);
     let write = |number: u64| {
         let (file, blocks) = (file.clone(), buffer.blocks(0..BLOCK));
@@ -210,14 +215,10 @@ async fn flush_latencies(
     path: &Path,
     duration: Duration,
 ) -> io::Result<Vec<Duration>> {
-    let options = OpenOptions {
-        write: true,
-        create: true,
-        truncate: true,
-        direct: true,
-        ..OpenOptions::default()
-    };
-    let file = reactor.fs().open(path, options).await?;
+    if duration.is_zero() {
+        return Ok(Vec::new());
+    }
+    let file = created(reactor, path).await?;
     file.write_zeros(0, FLUSHED_BLOCKS * SMALL as u64).await?;
     file.sync_data().await?;
     let buffer = filled(SMALL);
@@ -351,13 +352,7 @@ pub fn interrupted_core(folder: &Path) -> Option<usize> {
 }
 
 async fn small_writes(reactor: &Reactor, path: &Path) -> io::Result<()> {
-    let options = OpenOptions {
-        write: true,
-        create: true,
-        direct: true,
-        ..OpenOptions::default()
-    };
-    let file = reactor.fs().open(path, options).await?;
+    let file = created(reactor, path).await?;
     let buffer = filled(SMALL);
     for number in 0..SMALL_WRITES {
         file.write_blocks(number * SMALL as u64, buffer.blocks(0..SMALL))

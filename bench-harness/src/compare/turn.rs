@@ -1,4 +1,5 @@
-//! A broker's turn: all of its cases of one round, one after another, on topics of their own.
+//! A round: each case is put to its brokers in turns, on topics of their own. A broker is started and
+//! warmed up for its first case, and paused while others have their turns.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +17,7 @@ use super::error::CompareError;
 use super::expression::Expression;
 use super::load_result::LoadResult;
 use super::machine::{bind_thread, drop_page_cache, resident_bytes, touch_memory};
-use super::plan::{self, Durations};
+use super::plan::{self, Durations, Turn};
 use super::profile::{Profile, Recording};
 use super::progress::Progress;
 use super::results::{Results, Run};
@@ -45,9 +46,11 @@ pub struct Workshop {
     pub progress: Progress,
     /// How long things take.
     pub durations: Durations,
+    /// Where what was found out is kept.
+    pub output: PathBuf,
 }
 
-/// What a turn is for.
+/// What a round is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Figures.
@@ -56,40 +59,83 @@ pub enum Purpose {
     Profile,
 }
 
-/// One turn.
-pub struct Turn<'a> {
+/// One round.
+pub struct Round<'a> {
     /// What for.
     pub purpose: Purpose,
-    /// The broker.
-    pub contender: &'a Contender,
-    /// Its cases.
-    pub cases: &'a [&'a Case],
     /// From one.
-    pub round: usize,
-    /// Seconds that all later turns take.
+    pub number: usize,
+    /// Its turns.
+    pub turns: &'a [Turn<'a>],
+    /// Seconds that all later rounds take.
     pub behind: f64,
 }
 
 /// A broker, and what its loads are given.
 struct Stand<'a> {
     broker: Broker,
-    turn: &'a Turn<'a>,
+    contender: &'a Contender,
     load_cores: Vec<usize>,
 }
 
 impl Workshop {
-    /// Takes a turn and adds its runs. A case that fails is among them with the reason.
+    /// Takes a round and adds its runs. A case that fails is among them with the reason. What is
+    /// there is kept after each turn.
     ///
     /// # Errors
-    /// The broker does not start, or somebody asks for the end.
-    pub fn take(&mut self, turn: &Turn<'_>, results: &mut Results) -> Result<(), CompareError> {
-        let contender = turn.contender;
-        let folder = self.folder.join(format!("turn-{}", turn.round));
+    /// A broker does not start, or somebody asks for the end.
+    pub fn take(&mut self, round: &Round<'_>, results: &mut Results) -> Result<(), CompareError> {
+        let folder = self.folder.join(format!("round-{}", round.number));
         make_empty(&folder)?;
-        let after = self.durations.of_turn(contender, turn.cases, 0) + turn.behind;
-        let what = self.title(turn, results, "start and warm-up");
-        self.progress.begin(what, plan::around(contender), after);
         touch_memory(results.suite.touch_gb);
+        let mut stands: Vec<Stand<'_>> = Vec::new();
+        for (index, turn) in round.turns.iter().enumerate() {
+            self.interruption.check()?;
+            let known = stands
+                .iter()
+                .position(|stand| stand.contender.id == turn.contender.id);
+            let stand = match known {
+                Some(at) => &stands[at],
+                None => {
+                    let stand = self.start(round, index, &folder, results)?;
+                    stands.push(stand);
+                    &stands[stands.len() - 1]
+                }
+            };
+            let began = Instant::now();
+            stand.broker.resume();
+            let run = self.measure(stand, round, index, results)?;
+            stand.broker.pause();
+            self.progress.say(&told(&run, turn));
+            if round.purpose == Purpose::Measure {
+                results.runs.push(run);
+                results.ended_unix_ms = super::unix_ms();
+                results.write(&self.output)?;
+                self.durations
+                    .remember(&turn.contender.id, &turn.case.id, began.elapsed());
+            }
+        }
+        for stand in stands {
+            stand.broker.stop()?;
+        }
+        fs::remove_dir_all(&folder).map_err(|cause| CompareError::file(&folder, cause))
+    }
+
+    /// Starts and warms up the broker of a turn.
+    fn start<'a>(
+        &mut self,
+        round: &Round<'a>,
+        index: usize,
+        folder: &Path,
+        results: &Results,
+    ) -> Result<Stand<'a>, CompareError> {
+        let contender = round.turns[index].contender;
+        let around = plan::around(contender);
+        let behind = self.durations.of_turns(round.turns, index) - around + round.behind;
+        let what = title(round, contender, results, "start and warm-up");
+        self.progress.begin(what, around, behind);
+        let folder = folder.join(&contender.id);
+        make_empty(&folder)?;
         let (broker_cores, load_cores) = self.cores(contender.cores);
         let broker = Broker::start(
             contender,
@@ -100,53 +146,39 @@ impl Workshop {
         )?;
         let stand = Stand {
             broker,
-            turn,
+            contender,
             load_cores,
         };
         for load in &contender.warm_up {
             self.load(&stand, load, "warm-up")?;
         }
         self.remove_topic(&stand, "warm-up");
-        for (index, case) in turn.cases.iter().enumerate() {
-            let began = Instant::now();
-            let run = self.measure(&stand, case, index, results)?;
-            let told = told(&run, contender, case);
-            self.progress.say(&told);
-            if turn.purpose == Purpose::Measure {
-                results.runs.push(run);
-                self.durations
-                    .remember(&contender.id, &case.id, began.elapsed());
-            }
-        }
-        stand.broker.stop()?;
-        fs::remove_dir_all(&folder).map_err(|cause| CompareError::file(&folder, cause))
+        Ok(stand)
     }
 
     fn measure(
         &mut self,
         stand: &Stand<'_>,
-        case: &Case,
+        round: &Round<'_>,
         index: usize,
         results: &mut Results,
     ) -> Result<Run, CompareError> {
-        let turn = stand.turn;
-        let behind = self
-            .durations
-            .of_turn(turn.contender, turn.cases, index + 1)
-            + turn.behind;
-        let what = self.title(turn, results, &format!("{} {}", case.id, case.title));
-        let expected = self.durations.of_case(&turn.contender.id, case);
+        let Turn { contender, case } = round.turns[index];
+        let behind = self.durations.of_turns(round.turns, index + 1) + round.behind;
+        let what = format!("{} {}", case.id, case.title);
+        let what = title(round, contender, results, &what);
+        let expected = self.durations.of_case(&contender.id, case);
         self.progress.begin(what, expected, behind);
         let mut run = Run {
             case: case.id.clone(),
-            broker: turn.contender.id.clone(),
-            round: turn.round,
+            broker: contender.id.clone(),
+            round: round.number,
             command: case.measured().unwrap_or_default().to_owned(),
             load: None,
             resident_bytes: None,
             failure: None,
         };
-        match self.put_load(stand, case, results, &mut run) {
+        match self.put_load(stand, case, round.purpose, results, &mut run) {
             Ok(()) => {}
             Err(CompareError::Interrupted) => return Err(CompareError::Interrupted),
             Err(failure) => {
@@ -165,6 +197,7 @@ impl Workshop {
         &mut self,
         stand: &Stand<'_>,
         case: &Case,
+        purpose: Purpose,
         results: &mut Results,
         run: &mut Run,
     ) -> Result<(), CompareError> {
@@ -182,7 +215,7 @@ impl Workshop {
         }
         if let Some(measured) = case.measured() {
             run.command = work_out(measured, results)?;
-            let recording = self.start_recording(stand)?;
+            let recording = self.start_recording(stand, purpose)?;
             run.load = Some(match case.witness {
                 Some(_) => self.witness(stand, &run.command, &topic)?,
                 None => self.load(stand, &run.command, &topic)?,
@@ -193,7 +226,7 @@ impl Workshop {
                 let stacks = recording.finish(&stand.load_cores, &self.interruption, &mut tick)?;
                 results.profiles.push(Profile {
                     case: case.id.clone(),
-                    broker: stand.turn.contender.id.clone(),
+                    broker: stand.contender.id.clone(),
                     stacks,
                 });
             }
@@ -201,10 +234,14 @@ impl Workshop {
         Ok(())
     }
 
-    /// Samples of the broker, if the turn is for that.
-    fn start_recording(&self, stand: &Stand<'_>) -> Result<Option<Recording>, CompareError> {
+    /// Samples of the broker, if the round is for that.
+    fn start_recording(
+        &self,
+        stand: &Stand<'_>,
+        purpose: Purpose,
+    ) -> Result<Option<Recording>, CompareError> {
         let pid = stand.broker.pid;
-        let Some(pid) = pid.filter(|_| stand.turn.purpose == Purpose::Profile) else {
+        let Some(pid) = pid.filter(|_| purpose == Purpose::Profile) else {
             return Ok(None);
         };
         let file = self.folder.join("perf.data");
@@ -295,13 +332,16 @@ impl Workshop {
             }
         }
     }
+}
 
-    fn title(&self, turn: &Turn<'_>, results: &Results, what: &str) -> String {
-        let label = &turn.contender.label;
-        match turn.purpose {
-            Purpose::Measure => format!("round {}/{}, {label}: {what}", turn.round, results.rounds),
-            Purpose::Profile => format!("sampled, {label}: {what}"),
-        }
+fn title(round: &Round<'_>, contender: &Contender, results: &Results, what: &str) -> String {
+    let label = &contender.label;
+    match round.purpose {
+        Purpose::Measure => format!(
+            "round {}/{}, {label}: {what}",
+            round.number, results.rounds
+        ),
+        Purpose::Profile => format!("sampled, {label}: {what}"),
     }
 }
 
@@ -333,7 +373,8 @@ fn topic(case: &str) -> String {
     format!("case-{case}")
 }
 
-fn told(run: &Run, contender: &Contender, case: &Case) -> String {
+fn told(run: &Run, turn: &Turn<'_>) -> String {
+    let Turn { contender, case } = turn;
     let what = match (&run.failure, &run.load) {
         (Some(failure), _) => format!("FAILED: {failure}"),
         (None, Some(load)) => in_a_line(load),
