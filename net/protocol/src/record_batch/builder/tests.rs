@@ -247,3 +247,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_batch_has_not_is_told_by_minus_one_and_zero_is_a_producer() {
+    let header = BatchBuilder::new(Codec::None).header;
+    assert_eq!(header.partition_leader_epoch.0, -1);
+    assert_eq!((header.producer_id.0, header.producer_epoch), (-1, -1));
+    assert_eq!((header.base_sequence, header.last_sequence()), (-1, -1));
+    assert!(!header.has_producer_id());
+    let builder = BatchBuilder::new(Codec::None).producer(ProducerId(0), 0, 0);
+    assert!(builder.header.has_producer_id());
+}
