@@ -247,6 +247,47 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn what_is_not_there_is_told_and_not_read(
+            bytes in prop::collection::vec(any::<u8>(), 0..20),
+            first: prop::sample::Index,
+            count in 0..30_usize,
+        ) {
+            let mut cursor = Cursor::new(&bytes);
+            let position = first.index(bytes.len() + 1);
+            cursor.take(position).expect("so many are there");
+            let left = bytes.len() - position;
+            let read = cursor.take(count);
+            if count <= left {
+                prop_assert_eq!(read, Ok(&bytes[position..position + count]));
+                prop_assert_eq!(cursor.remaining(), left - count);
+            } else {
+                let needed = count - left;
+                prop_assert_eq!(read, Err(CursorError::Truncated { position, needed }));
+                prop_assert_eq!(cursor.remaining(), left);
+            }
+        }
+    }
+
+    #[test]
+    fn a_variable_length_integer_takes_a_byte_for_seven_bits() {
+        for bytes in 1..=9 {
+            let most = (1_u64 << (7 * bytes)) - 1;
+            for (zigzag, size) in [(most, bytes), (most + 1, bytes + 1)] {
+                let value = (zigzag >> 1).cast_signed() ^ -((zigzag & 1).cast_signed());
+                let mut buffer = Vec::new();
+                put_varlong(&mut buffer, value);
+                assert_eq!((buffer.len(), varlong_size(value)), (size, size), "{value}");
+                assert_eq!(Cursor::new(&buffer).varlong(), Ok(value));
+                if let Ok(value) = i32::try_from(value) {
+                    assert_eq!(varint_size(value), size);
+                    assert_eq!(Cursor::new(&buffer).varint(), Ok(value));
+                }
+            }
+        }
+    }
+
     #[test]
     fn overlong_and_truncated_varints_are_refused() {
         let overlong = [0xff; 11];

@@ -434,4 +434,36 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_client_need_not_name_itself() {
+        for version in [8, 9] {
+            let frame = encode_request(7, None, version, &metadata()).expect("it encodes");
+            let mut frame = frame.slice(SIZE_BYTES..);
+            let header = parse_request_header(&mut frame).expect("a header");
+            assert_eq!(header.client_id, None);
+            let decoded = decode_request::<MetadataRequest>(version, frame).expect("a body");
+            assert_eq!(decoded, metadata());
+        }
+    }
+
+    #[test]
+    fn bodies_of_versions_that_are_not_handled_are_not_decoded() {
+        for version in [-1, 14, 99] {
+            let request = decode_request::<MetadataRequest>(version, Bytes::new()).map(drop);
+            let response = decode_response::<MetadataRequest>(version, Bytes::new()).map(drop);
+            for refused in [request, response] {
+                let Err(FrameError::UnsupportedVersion {
+                    api,
+                    version: told,
+                    correlation_id,
+                }) = refused
+                else {
+                    panic!("version {version}: {refused:?}");
+                };
+                // Without a header there is no correlation id.
+                assert_eq!((api.id(), told, correlation_id), (3, version, -1));
+            }
+        }
+    }
 }

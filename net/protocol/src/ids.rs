@@ -84,3 +84,15 @@ pub struct TopicPartition {
     /// The partition within it.
     pub partition: PartitionIndex,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_counted_one_after_another() {
+        assert_eq!(Offset(0).next(), Offset(1));
+        assert_eq!(Offset(41).next().next(), Offset(41).plus(2));
+        assert_eq!(Offset(7).plus(0), Offset(7));
+    }
+}

@@ -40,18 +40,6 @@ pub fn check_topic_name(name: &str) -> Result<(), TopicNameError> {
     Ok(())
 }
 
-/// Whether two names differ in nothing but `.` against `_`, so that their metrics would collide.
-/// Equal names collide too.
-pub fn topic_names_collide(left: &str, right: &str) -> bool {
-    let plain = |byte: u8| if byte == b'.' { b'_' } else { byte };
-    left.bytes().map(plain).eq(right.bytes().map(plain))
-}
-
-/// A name in the form in which colliding names are equal: to look it up among others.
-pub fn collision_key(name: &str) -> String {
-    name.replace('.', "_")
-}
-
 fn is_allowed(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
@@ -87,14 +75,5 @@ mod tests {
                 Err(TopicNameError::BadCharacter(_))
             ));
         }
-    }
-
-    #[test]
-    fn dots_and_underscores_collide() {
-        assert!(topic_names_collide("a.b_c", "a_b.c"));
-        assert!(topic_names_collide("same", "same"));
-        assert!(!topic_names_collide("a.b", "a-b"));
-        assert!(!topic_names_collide("a.b", "a_b_"));
-        assert_eq!(collision_key("a.b_c"), collision_key("a_b.c"));
     }
 }

@@ -95,6 +95,16 @@ fn what_is_not_one_whole_batch_of_magic_2_is_refused() {
         other[16] = magic;
         assert_eq!(refused(&other).code, code, "magic {magic}");
     }
+    // 14 bytes are the least that a message of an older format takes: such a one is told from noise.
+    for (length, code) in [
+        (13, ErrorCode::CorruptMessage),
+        (14, ErrorCode::InvalidRecord),
+    ] {
+        let mut older = good.clone();
+        older[8..12].copy_from_slice(&i32::to_be_bytes(length));
+        older[16] = 0;
+        assert_eq!(refused(&older).code, code, "length {length}");
+    }
     for length in [-1, 0, 13, 48] {
         let short = with_header(good.clone(), |header| header.batch_length = length);
         assert_eq!(

@@ -253,4 +253,81 @@ mod tests {
             assert!(refused.is_err(), "at {at}");
         }
     }
+
+    fn decompress(packed: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
+        let mut decompressor = Decompressor::new();
+        let unpacked = decompressor.decompress(Codec::Lz4, packed, limit);
+        unpacked.map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn checksums_are_those_of_other_writers_whatever_the_length() {
+        for length in 0..70 {
+            let data: Vec<u8> = (0..length).collect();
+            let frame = FrameInfo::new()
+                .block_mode(BlockMode::Independent)
+                .content_checksum(true)
+                .block_checksums(true);
+            let packed = encode(frame, &data);
+            assert_eq!(decompress(&packed, 100).unwrap(), data);
+        }
+    }
+
+    #[test]
+    fn skippable_frames_are_passed_over() {
+        let frame = encode(FrameInfo::new().block_mode(BlockMode::Independent), b"data");
+        let around = |magic: u32| {
+            let other = [&magic.to_le_bytes(), &[3, 0, 0, 0][..], b"any"].concat();
+            decompress(&[&other, &frame[..], &other].concat(), 100)
+        };
+        for magic in SKIPPABLE_MAGIC..SKIPPABLE_MAGIC + 16 {
+            assert_eq!(around(magic).unwrap(), b"data", "{magic:#x}");
+        }
+        for magic in [0, SKIPPABLE_MAGIC - 1, SKIPPABLE_MAGIC + 16, u32::MAX] {
+            assert!(around(magic).is_err(), "{magic:#x}");
+        }
+    }
+
+    /// A frame of blocks of at most 64 KiB, with one block of these bytes.
+    fn with_block(flags: u32, block: &[u8]) -> Vec<u8> {
+        let frame = FrameInfo::new()
+            .block_mode(BlockMode::Independent)
+            .block_size(BlockSize::Max64KB);
+        let empty = encode(frame, b"");
+        let (header, end) = empty.split_at(empty.len() - 4);
+        let length = block.len() as u32 | flags;
+        [header, &length.to_le_bytes(), block, end].concat()
+    }
+
+    #[test]
+    fn no_block_is_greater_than_the_header_says_packed_or_not() {
+        const MOST: usize = 64 << 10;
+        let too_much = vec![7; MOST + 1];
+        for (length, fits) in [(MOST - 1, true), (MOST, true), (MOST + 1, false)] {
+            let data = &too_much[..length];
+            let plain = with_block(UNCOMPRESSED, data);
+            let packed = with_block(0, &lz4_flex::block::compress(data));
+            for frame in [plain, packed] {
+                match decompress(&frame, 1 << 20) {
+                    Ok(unpacked) => assert!(fits && unpacked == data, "{length}"),
+                    Err(CompressionError::Corrupt { .. }) => assert!(!fits, "{length}"),
+                    Err(other) => panic!("{length}: {other}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_frame_has_a_reserved_bit() {
+        let packed = encode(FrameInfo::new().block_mode(BlockMode::Independent), b"data");
+        for (at, bits) in [(4, [1].as_slice()), (5, &[0, 1, 2, 3, 7])] {
+            for bit in bits {
+                let mut reserved = packed.clone();
+                reserved[at] ^= 1 << bit;
+                reserved[6] = xxh32(&reserved[4..6]).to_le_bytes()[1];
+                let refused = decompress(&reserved, 100).expect_err("a later format has it");
+                assert!(refused.to_string().contains("reserved"), "{refused}");
+            }
+        }
+    }
 }

@@ -305,7 +305,7 @@ mod tests {
     fn one_byte_beyond_the_limit_is_refused() {
         let mut decompressor = Decompressor::new();
         let data = vec![7; 1_000_000];
-        for codec in COMPRESSED {
+        for codec in Codec::ALL {
             let packed = compress(codec, &data).unwrap();
             assert!(
                 decompressor.decompress(codec, &packed, data.len()).is_ok(),
@@ -335,8 +335,19 @@ mod tests {
         };
         let usual = buffer_after(1_000_000);
         assert_eq!(buffer_after(10), usual);
+        assert_eq!(buffer_after(Decompressor::KEPT_MAX), Decompressor::KEPT_MAX);
+        assert_eq!(buffer_after(10), Decompressor::KEPT_MAX);
         assert!(buffer_after(Decompressor::KEPT_MAX + 1) > Decompressor::KEPT_MAX);
         assert!(buffer_after(10) < usual);
+    }
+
+    #[test]
+    fn a_zstd_frame_that_tells_of_too_much_allocates_nothing() {
+        let packed = compress(Codec::Zstd, &vec![7; 100_001]).unwrap();
+        let mut decompressor = Decompressor::new();
+        let refused = decompressor.decompress(Codec::Zstd, &packed, 100_000);
+        assert!(matches!(refused, Err(CompressionError::TooLarge { .. })));
+        assert_eq!(decompressor.buffer.capacity(), 0);
     }
 
     #[test]

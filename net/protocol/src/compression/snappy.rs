@@ -118,4 +118,38 @@ mod tests {
             "{refused:?}"
         );
     }
+
+    #[test]
+    fn no_more_is_allocated_than_a_block_may_grow_to() {
+        for size in [5_usize, 50, 500] {
+            let most = EXPANSION_MAX * size;
+            for (claimed, allocated) in [(most, most), (most + 1, 0)] {
+                // A claim and no data that fits it.
+                let mut block = Vec::new();
+                crate::cursor::put_unsigned_varint(&mut block, claimed as u32);
+                block.resize(size, 0);
+                let mut decompressor = Decompressor::new();
+                let refused = decompressor.decompress(Codec::Snappy, &block, 1 << 20);
+                assert!(
+                    matches!(refused, Err(CompressionError::Corrupt { .. })),
+                    "{refused:?}"
+                );
+                assert_eq!(decompressor.buffer.len(), allocated);
+            }
+        }
+    }
+
+    #[test]
+    fn framing_that_needs_a_later_reader_is_refused() {
+        let framed = compress(b"data").unwrap();
+        let mut decompressor = Decompressor::new();
+        for (compatible, is_read) in [(0, true), (VERSION, true), (VERSION + 1, false)] {
+            let mut other = framed.clone();
+            // What wrote it may be of any version.
+            other[8..12].copy_from_slice(&i32::MAX.to_be_bytes());
+            other[12..16].copy_from_slice(&compatible.to_be_bytes());
+            let read = decompressor.decompress(Codec::Snappy, &other, 100);
+            assert_eq!(read.is_ok(), is_read, "{compatible}: {read:?}");
+        }
+    }
 }

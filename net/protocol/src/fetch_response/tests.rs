@@ -241,25 +241,27 @@ fn parts_lie_around_the_records() {
 
 #[test]
 fn records_beyond_two_gigabytes_are_an_error() {
-    let partition = FetchedPartition {
-        records: Some(FetchedRecords {
-            size: i32::MAX as usize - 10,
-            payload: (),
-        }),
-        ..FetchedPartition::error(PartitionIndex(0), 0)
-    };
-    let response = FetchResponse {
-        throttle_time_ms: 0,
-        error_code: 0,
-        session_id: 0,
-        topics: vec![FetchedTopic {
-            name: StrBytes::from_static_str("t"),
-            topic_id: TopicId::default(),
-            partitions: vec![partition],
-        }],
-        node_endpoints: Vec::new(),
-    };
-    assert!(response.encode(1, 12).is_err());
+    let two_gigabytes = i32::MAX as usize;
+    for size in [two_gigabytes - 10, two_gigabytes, two_gigabytes + 1] {
+        let partition = FetchedPartition {
+            records: Some(FetchedRecords { size, payload: () }),
+            ..FetchedPartition::error(PartitionIndex(0), 0)
+        };
+        let response = FetchResponse {
+            throttle_time_ms: 0,
+            error_code: 0,
+            session_id: 0,
+            topics: vec![FetchedTopic {
+                name: StrBytes::from_static_str("t"),
+                topic_id: TopicId::default(),
+                partitions: vec![partition],
+            }],
+            node_endpoints: Vec::new(),
+        };
+        for version in [11, 12] {
+            assert!(response.clone().encode(1, version).is_err(), "{size} bytes");
+        }
+    }
 }
 
 #[test]

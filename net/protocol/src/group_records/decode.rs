@@ -110,8 +110,8 @@ impl<'a> Reader<'a> {
         let count = self
             .length(field, Cursor::i32)?
             .ok_or(self.bad_field(field))?;
-        // A member takes 16 bytes at least; a greater count is refused before memory is taken.
-        if count > self.cursor.remaining() / 16 {
+        // A member takes 15 bytes at least; a greater count is refused before memory is taken.
+        if count > self.cursor.remaining() / 15 {
             return Err(self.bad_field(field));
         }
         (0..count).map(|_| self.member(version)).collect()

@@ -232,6 +232,55 @@ fn malformed_records_are_errors() {
 }
 
 #[test]
+fn members_are_as_many_as_their_bytes_allow() {
+    let group = Bytes::from_static(&[0, 2, 0, 1, b'g']);
+    // Four texts, two times, two byte strings and no tagged field.
+    let least = [1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0];
+    for count in 0..10_u8 {
+        let groups_value = |claimed: u8| {
+            let before = [
+                0,
+                4,
+                1,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                1 + claimed,
+            ];
+            let members = least.repeat(usize::from(count));
+            bytes(&[&before, &members, &[0]])
+        };
+        let read = decode_group_record(&group, Some(&groups_value(count)));
+        let Ok(GroupRecord::GroupMetadata { value, .. }) = read else {
+            panic!("{count} members: {read:?}");
+        };
+        let members = value.expect("it has a value").members;
+        assert_eq!(members.len(), usize::from(count));
+        for claimed in [count + 1, 100] {
+            assert_eq!(
+                decode_group_record(&group, Some(&groups_value(claimed))),
+                Err(GroupRecordError::BadField {
+                    part: "value",
+                    field: "members"
+                }),
+                "{claimed} of {count} members"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_group_id_that_no_key_can_hold_is_an_error() {
     let group = StrBytes::from_string("g".repeat(40_000));
     let record = GroupRecord::GroupMetadata { group, value: None };

@@ -117,3 +117,76 @@ impl Request for Newest<messages::DescribeLogDirsRequest> {
     const KEY: i16 = messages::DescribeLogDirsRequest::KEY;
     type Response = Newest<messages::DescribeLogDirsResponse>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StrBytes;
+    use crate::frame::{
+        SIZE_BYTES, decode_request, decode_response, encode_request, encode_response,
+        parse_request_header,
+    };
+    use crate::messages::list_offsets_request::ListOffsetsTopic;
+    use crate::messages::{ListOffsetsRequest, TopicName};
+
+    fn request() -> ListOffsetsRequest {
+        let topic =
+            ListOffsetsTopic::default().with_name(TopicName(StrBytes::from_static_str("orders")));
+        ListOffsetsRequest::default().with_topics(vec![topic])
+    }
+
+    #[test]
+    fn a_version_without_a_field_of_its_own_is_written_and_read_as_the_one_before() {
+        let (mut before, mut written) = (Vec::new(), Vec::new());
+        request().encode(&mut before, 10).expect("it encodes");
+        let request = Newest(request());
+        request.encode(&mut written, 11).expect("it encodes");
+        assert_eq!(written, before);
+        assert_eq!(request.compute_size(11).expect("it encodes"), before.len());
+        let read = Newest::decode(&mut Bytes::from(written), 11).expect("it decodes");
+        assert_eq!(read, request);
+    }
+
+    #[test]
+    fn nothing_follows_a_message_that_is_read_by_hand() {
+        fn check<T: NextVersion + Default>() {
+            let mut written = Vec::new();
+            let message = Newest(T::default());
+            message
+                .encode(&mut written, T::VERSION)
+                .expect("it encodes");
+            let decode =
+                |bytes: &[u8]| Newest::<T>::decode(&mut Bytes::copy_from_slice(bytes), T::VERSION);
+            assert!(decode(&written).is_ok());
+            written.push(0);
+            assert!(decode(&written).is_err());
+        }
+        check::<messages::ListOffsetsRequest>();
+        check::<messages::ListOffsetsResponse>();
+        check::<messages::OffsetCommitRequest>();
+        check::<messages::OffsetFetchRequest>();
+        check::<messages::DescribeLogDirsRequest>();
+        check::<messages::DescribeLogDirsResponse>();
+    }
+
+    #[test]
+    fn headers_of_all_versions_are_those_of_the_api() {
+        fn check<T: Request<Response: Default> + Default>(min: i16, max: i16) {
+            for version in min..=max {
+                let frame = encode_request(7, Some("tester"), version, &T::default());
+                let mut frame = frame.expect("it encodes").slice(SIZE_BYTES..);
+                let header = parse_request_header(&mut frame).expect("a header");
+                assert_eq!((header.api.id(), header.version), (T::KEY, version));
+                decode_request::<T>(version, frame).expect("a request");
+
+                let frame = encode_response(7, version, &T::Response::default());
+                let frame = frame.expect("it encodes").slice(SIZE_BYTES..);
+                decode_response::<T>(version, frame).expect("a response");
+            }
+        }
+        check::<Newest<messages::ListOffsetsRequest>>(1, 11);
+        check::<Newest<messages::OffsetCommitRequest>>(2, 10);
+        check::<Newest<messages::OffsetFetchRequest>>(1, 10);
+        check::<Newest<messages::DescribeLogDirsRequest>>(1, 5);
+    }
+}

@@ -303,3 +303,6 @@ fn put_nullable(buffer: &mut Vec<u8>, bytes: Option<&[u8]>) {
 fn length_of(length: usize) -> i32 {
     i32::try_from(length).expect("a batch is bounded to 2 GiB by its maker's limit")
 }
+
+#[cfg(test)]
+mod tests;

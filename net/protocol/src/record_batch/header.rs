@@ -333,4 +333,43 @@ mod tests {
         assert_eq!(increment_sequence(i32::MAX, 1), 0);
         assert_eq!(increment_sequence(i32::MAX - 2, 5), 2);
     }
+
+    proptest! {
+        #[test]
+        fn each_attribute_is_a_bit_of_its_own(bits: i16, set: bool) {
+            fn stamped(set: bool) -> TimestampType {
+                match set {
+                    true => TimestampType::LogAppendTime,
+                    false => TimestampType::CreateTime,
+                }
+            }
+            type Attribute = (
+                u8,
+                fn(BatchAttributes, bool) -> BatchAttributes,
+                fn(BatchAttributes) -> bool,
+            );
+            let all: [Attribute; 4] = [
+                (
+                    3,
+                    |attributes, set| attributes.with_timestamp_type(stamped(set)),
+                    |attributes| attributes.timestamp_type() == TimestampType::LogAppendTime,
+                ),
+                (4, BatchAttributes::with_transactional, BatchAttributes::is_transactional),
+                (5, BatchAttributes::with_control, BatchAttributes::is_control),
+                (6, BatchAttributes::with_delete_horizon, BatchAttributes::has_delete_horizon),
+            ];
+            let attributes = BatchAttributes(bits);
+            for (bit, with, is_set) in all {
+                prop_assert_eq!(is_set(attributes), bits >> bit & 1 == 1, "bit {}", bit);
+                let changed = with(attributes, set);
+                prop_assert_eq!(is_set(changed), set, "bit {}", bit);
+                prop_assert_eq!((changed.0 ^ bits) & !(1 << bit), 0, "bit {}", bit);
+            }
+            for codec in Codec::ALL {
+                let changed = attributes.with_codec(codec);
+                prop_assert_eq!(changed.codec(), Ok(codec));
+                prop_assert_eq!((changed.0 ^ bits) & !0b111, 0);
+            }
+        }
+    }
 }

@@ -265,7 +265,7 @@ impl<'a> RecordsIter<'a> {
         let count = self.cursor.varint().map_err(malformed)?;
         let rest = self.cursor.rest();
         // A header takes two bytes at least, so a greater count is refused before it is walked.
-        if count < 0 || count as usize > rest.len() / 2 {
+        if !usize::try_from(count).is_ok_and(|count| count <= rest.len() / 2) {
             return Err(RecordsError::BadHeaders {
                 index,
                 length: count,
@@ -373,7 +373,11 @@ mod tests {
         fn the_quick_way_finds_what_the_long_one_does(
             shapes in prop::collection::vec(
                 (
-                    prop_oneof![4 => -50..5_000_i64, 1 => any::<i32>().prop_map(i64::from)],
+                    prop_oneof![
+                        4 => -50..5_000_i64,
+                        1 => -1_000_000..1_000_000_i64,
+                        1 => any::<i32>().prop_map(i64::from),
+                    ],
                     bytes(),
                     bytes(),
                     prop::option::weighted(0.2, bytes()),
@@ -427,5 +431,57 @@ mod tests {
         }
         // The last one may be shorter than what is looked at together.
         assert!((19_999..=20_000).contains(&count), "{count}");
+    }
+
+    /// The one record with these bytes from its headers' count on, before it neither key nor value.
+    fn with_headers(headers: &[u8]) -> Vec<u8> {
+        let mut payload = Vec::new();
+        crate::cursor::put_varint(&mut payload, 5 + headers.len() as i32);
+        payload.extend([0, 0, 0, 1, 1]);
+        payload.extend(headers);
+        payload
+    }
+
+    fn one_record() -> BatchHeader {
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.push(0, None, None, &[]);
+        *BatchView::parse(&builder.build().unwrap())
+            .unwrap()
+            .header()
+    }
+
+    #[test]
+    fn headers_without_key_and_value_take_two_bytes_each() {
+        for count in 1..60_u8 {
+            let mut headers = vec![2 * count];
+            headers.extend([0, 1].repeat(usize::from(count)));
+            let payload = with_headers(&headers);
+            let record = RecordsIter::new(&one_record(), &payload).next().unwrap();
+            let found = record.unwrap().headers;
+            assert_eq!(found.len(), usize::from(count));
+            assert!(found.iter().all(|header| header.key.is_empty()));
+            assert!(found.iter().all(|header| header.value.is_none()));
+        }
+    }
+
+    #[test]
+    fn headers_that_cannot_be_are_refused_before_they_are_walked() {
+        // Their count or a key's length, negative or beyond the bytes.
+        for (headers, bad) in [
+            (vec![1], -1),
+            (vec![2 * 3, 0, 1, 0, 1], 3),
+            (vec![2 * 4, 0, 1, 0, 1, 0], 4),
+            (vec![2, 1, 1], -1),
+            (vec![2 * 2, 0, 1, 3, 1], -2),
+        ] {
+            let payload = with_headers(&headers);
+            let record = RecordsIter::new(&one_record(), &payload).next().unwrap();
+            match record.expect_err("no header is so short") {
+                RecordsError::BadHeaders { index, length } => {
+                    assert_eq!((index, length), (0, bad));
+                }
+                other => panic!("{headers:?}: {other}"),
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{Field, Message, Type, walk};
+use super::{Field, INT32, Message, Type, WalkError, field, walk};
 use crate::any_message::{describe_request, describe_response};
 use crate::api::APIS;
 use crate::cursor::put_unsigned_varint;
@@ -136,20 +136,20 @@ fn the_generated_decoders_read_what_the_shapes_describe() {
                 let body = Writer::write(api.request, version, seed);
                 assert_eq!(walk(api.request, version, &body), Ok(body.len()));
                 let decoded = describe_request(api, version, body.into());
+                let name = format!("{:?}Request {{", api.key);
                 assert!(
-                    decoded.is_ok(),
-                    "{:?} request {version}: {decoded:?}",
-                    api.key
+                    decoded.as_ref().is_ok_and(|text| text.contains(&name)),
+                    "{name} version {version}: {decoded:?}",
                 );
 
                 let body = Writer::write(api.response, version, seed);
                 assert_eq!(walk(api.response, version, &body), Ok(body.len()));
                 let frame = with_header(api.response_header_is_flexible(version), &body);
                 let decoded = describe_response(api, version, frame);
+                let name = format!("{:?}Response {{", api.key);
                 assert!(
-                    decoded.is_ok(),
-                    "{:?} response {version}: {decoded:?}",
-                    api.key
+                    decoded.as_ref().is_ok_and(|text| text.contains(&name)),
+                    "{name} version {version}: {decoded:?}",
                 );
             }
         }
@@ -212,5 +212,87 @@ proptest! {
         let version = *version.get(&versions);
         let _ = describe_request(api, version, bytes.clone().into());
         let _ = describe_response(api, version, bytes.into());
+    }
+}
+
+/// The version that has compact lengths, and the one before.
+const FLEXIBLE: i16 = 1;
+const TEXT: Message = Message::new(FLEXIBLE, &[field("f", Type::String)]);
+const BYTES: Message = Message::new(FLEXIBLE, &[field("f", Type::Bytes)]);
+const NUMBERS: Message = Message::new(FLEXIBLE, &[field("f", Type::Array(&INT32))]);
+const TEXTS: Message = Message::new(FLEXIBLE, &[field("f", Type::Array(&Type::String))]);
+
+/// A length of two or four bytes, or a compact one.
+fn length_bytes(version: i16, length: i64, fixed_size: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match version {
+        FLEXIBLE.. => put_unsigned_varint(&mut bytes, (length + 1) as u32),
+        _ => bytes.extend(&length.to_be_bytes()[8 - fixed_size..]),
+    }
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn a_length_fits_the_bytes_that_are_there(
+        length in prop_oneof![-2..40_i64, any::<i16>().prop_map(i64::from)],
+        remaining in 0..40_usize,
+        version in 0..=FLEXIBLE,
+    ) {
+        // Null is as good as nothing; a compact length cannot be less.
+        let length = if version == FLEXIBLE { length.max(-1) } else { length };
+        let wanted = if length == -1 { 0 } else { length };
+        let refused = |needed: i64| {
+            let fits = (0..=remaining as i64).contains(&needed);
+            let (field, length) = ("f", needed);
+            (!fits).then_some(WalkError::BadLength { field, length, remaining })
+        };
+        // An element takes a byte at least, a number four.
+        for (message, fixed_size, expected) in [
+            (&TEXT, 2, refused(wanted)),
+            (&BYTES, 4, refused(wanted)),
+            (&TEXTS, 4, refused(wanted)),
+            (&NUMBERS, 4, refused(4 * wanted)),
+        ] {
+            let mut bytes = length_bytes(version, length, fixed_size);
+            // What follows are empty texts, or no tagged field.
+            bytes.resize(bytes.len() + remaining, 0);
+            let walked = walk(message, version, &bytes);
+            match expected {
+                Some(error) => prop_assert_eq!(walked, Err(error)),
+                None => {
+                    let is_refused = matches!(walked, Err(WalkError::BadLength { .. }));
+                    prop_assert!(!is_refused, "{walked:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Texts without a letter, or tagged fields without a value: each has two bytes, after four.
+fn small_elements(count: usize) -> [(&'static Message, i16, Vec<u8>); 2] {
+    let texts = [length_bytes(0, count as i64, 4), vec![0; 2 * count]].concat();
+    let mut tagged = vec![1];
+    put_unsigned_varint(&mut tagged, count as u32);
+    tagged.extend([9, 0].repeat(count));
+    [(&TEXTS, 0, texts), (&TEXT, FLEXIBLE, tagged)]
+}
+
+#[test]
+fn a_message_has_no_more_small_elements_than_its_length_allows() {
+    let max = |items: usize| (32 << 10) + (4 + 2 * items) / 16;
+    let most = (1..)
+        .find(|items| items + 1 > max(items + 1))
+        .expect("an element adds less than it takes");
+    for (message, version, bytes) in small_elements(most) {
+        assert_eq!(bytes.len(), 4 + 2 * most);
+        assert_eq!(walk(message, version, &bytes), Ok(bytes.len()));
+    }
+    for (message, version, bytes) in small_elements(most + 1) {
+        let refused = WalkError::TooManyItems {
+            field: if version == 0 { "f" } else { "message" },
+            max: max(most + 1),
+        };
+        assert_eq!(walk(message, version, &bytes), Err(refused));
     }
 }
