@@ -103,11 +103,6 @@ impl ProducerStates {
         self.producers.get(&producer_id)
     }
 
-    /// How many producers are known.
-    pub fn len(&self) -> usize {
-        self.producers.len()
-    }
-
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
         self.producers.is_empty()
@@ -292,6 +287,20 @@ mod tests {
         let mut states = ProducerStates::default();
         appended(&mut states, header(0, 1, 0, i32::MAX));
         appended(&mut states, header(1, 1, 0, 0));
+    }
+
+    #[test]
+    fn after_the_end_of_a_transaction_alone_the_first_sequence_is_zero() {
+        let mut states = ProducerStates::default();
+        let mut marker = header(0, 1, 3, -1);
+        marker.attributes = BatchAttributes(0).with_control(true);
+        states.update(&marker);
+        assert_eq!(states.get(9).expect("known").last_sequence(), -1);
+        assert_eq!(
+            states.check(&header(1, 1, 3, 2)),
+            SequenceCheck::OutOfOrder { last_sequence: -1 }
+        );
+        appended(&mut states, header(1, 1, 3, 0));
     }
 
     #[test]
