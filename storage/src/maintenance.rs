@@ -86,7 +86,8 @@ impl Log {
         let captured = self.capture();
         self.flush_to(captured.end.offset).await?;
         let _files = self.files.lock().await;
-        if self.state.borrow().generation != captured.generation || self.state.borrow().closed {
+        // A log that is offline keeps its last one: a cut may have failed half way.
+        if self.state.borrow().generation != captured.generation || self.unusable().is_some() {
             return Ok(None);
         }
         self.write_indexes(captured.end.segment, captured.end.position)

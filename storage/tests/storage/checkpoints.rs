@@ -197,3 +197,26 @@ fn a_read_under_way_gives_nothing_of_a_log_that_is_closed_or_deleted() {
         });
     }
 }
+
+#[test]
+fn a_log_whose_cut_failed_keeps_the_recovery_point_below_the_cut() {
+    let (_simulation, node) = simulation(9);
+    let disk = node.clone();
+    run(&node, |reactor| async move {
+        let opened = opened(&reactor, config()).await;
+        let mut model = Model::default();
+        for _ in 0..10 {
+            append(&opened.log, &mut model, 0, &batch(1, 100, 1));
+        }
+        opened.log.flush().await.expect("flushed");
+        disk.inject(DiskFault::new(DiskOperation::Sync, FIRST_LOG, 5));
+        let cut = opened.log.truncate_to(Offset(4)).await;
+        assert!(cut.is_err() && opened.log.offline().is_some());
+        opened.store.checkpoint().await.expect("made");
+    });
+    node.crash(CrashOptions::keep(KeepUnsynced::All));
+    run(&node, |reactor| async move {
+        let log = opened(&reactor, config()).await.log;
+        assert_eq!(log.log_end_offset(), Offset(4));
+    });
+}
