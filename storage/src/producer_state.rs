@@ -166,7 +166,7 @@ impl ProducerStates {
             .or_insert_with(|| ProducerState {
                 epoch: batch.producer_epoch,
                 batches: VecDeque::new(),
-                last_timestamp: -1,
+                last_timestamp: batch.max_timestamp,
                 coordinator_epoch: -1,
                 current_txn_first_offset: None,
             });
