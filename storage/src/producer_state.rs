@@ -276,6 +276,18 @@ mod tests {
     }
 
     #[test]
+    fn a_producer_that_had_no_epoch_goes_on_at_any_sequence() {
+        let mut states = ProducerStates::default();
+        states.update(&header(0, 1, NO_EPOCH, -1));
+        assert_eq!(states.get(9).expect("known").epoch, -1);
+        appended(&mut states, header(1, 1, 0, 55));
+        assert_eq!(
+            states.check(&header(2, 1, 1, 56)),
+            SequenceCheck::OutOfOrder { last_sequence: 55 }
+        );
+    }
+
+    #[test]
     fn sequences_wrap() {
         let mut states = ProducerStates::default();
         appended(&mut states, header(0, 3, 0, i32::MAX - 1));
