@@ -145,6 +145,23 @@ mod tests {
     }
 
     #[test]
+    fn up_to_the_usual_largest_a_buffer_has_the_size_asked_for() {
+        let mut pool = BufferPool::new(1 << 20, 20 << 10);
+        let buffer = pool.take(20 << 10).expect("within the budget");
+        assert_eq!(buffer.capacity(), 20 << 10);
+    }
+
+    #[test]
+    fn buffers_of_more_than_four_times_the_usual_largest_are_not_kept() {
+        for (asked, kept) in [(64 << 10, 64 << 10), (65 << 10, 0)] {
+            let mut pool = BufferPool::new(1 << 20, 16 << 10);
+            let buffer = pool.take(asked).expect("within the budget");
+            pool.give_back(buffer);
+            assert_eq!(pool.held(), kept);
+        }
+    }
+
+    #[test]
     fn free_buffers_take_a_quarter_of_the_budget() {
         let mut pool = BufferPool::new(64 << 10, 16 << 10);
         let taken: Vec<TailBuffer> = (0..6)

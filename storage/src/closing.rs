@@ -9,6 +9,7 @@ use millstream_reactor::TaskQueue;
 use crate::error::StorageError;
 use crate::log::Log;
 use crate::producer_snapshot;
+use crate::recovery_checkpoint::LogName;
 use crate::segment::SNAPSHOT_SUFFIX;
 
 /// The longest name of a folder.
@@ -101,7 +102,12 @@ impl Log {
         self.progress.notify_waiters();
 
         let from = self.dir.borrow().to_path_buf();
-        let to = self.store.config.root.join(self.deleted_name());
+        let random = std::array::from_fn(|_| self.store.reactor.random_u64());
+        let to = self
+            .store
+            .config
+            .root
+            .join(deleted_name(&self.name, random));
         let fs = self.store.fs();
         fs.rename(&from, &to)
             .await
@@ -119,16 +125,31 @@ impl Log {
             .detach();
         Ok(())
     }
+}
 
-    /// As Kafka names it: `<topic>-<partition>.<random>-delete`, cut to what a name may have.
-    fn deleted_name(&self) -> String {
-        let random = self.store.reactor.random_u64();
-        let more = self.store.reactor.random_u64();
-        let suffix = format!(".{random:016x}{more:016x}{DELETE_SUFFIX}");
-        let (topic, partition) = &self.name;
-        let mut name = format!("{topic}-{partition}");
-        name.truncate(MAX_NAME_LEN - suffix.len());
-        name.push_str(&suffix);
-        name
+/// As Kafka names it: `<topic>-<partition>.<random>-delete`, cut to what a name may have.
+fn deleted_name((topic, partition): &LogName, random: [u64; 2]) -> String {
+    let suffix = format!(".{:016x}{:016x}{DELETE_SUFFIX}", random[0], random[1]);
+    let mut name = format!("{topic}-{partition}");
+    name.truncate(MAX_NAME_LEN - suffix.len());
+    name.push_str(&suffix);
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_protocol::PartitionIndex;
+
+    use super::*;
+
+    #[test]
+    fn a_deleted_folder_has_kafkas_name_as_far_as_that_fits() {
+        let name = |len| deleted_name(&("t".repeat(len), PartitionIndex(7)), [1, 0xab]);
+        let suffix = ".000000000000000100000000000000ab-delete";
+        assert_eq!(name(1), format!("t-7{suffix}"));
+        // The longest topic that Kafka allows.
+        let longest = name(249);
+        assert_eq!(longest.len(), 255);
+        assert_eq!(longest, format!("{}{suffix}", "t".repeat(215)));
     }
 }

@@ -207,6 +207,14 @@ mod tests {
     }
 
     #[test]
+    fn neither_epochs_nor_offsets_are_negative() {
+        let mut epochs = cache(&[(1, 10)]);
+        assert!(!epochs.assign(LeaderEpoch(-1), Offset(20)));
+        assert!(!epochs.assign(LeaderEpoch(2), Offset(-1)));
+        assert_eq!(epochs, cache(&[(1, 10)]));
+    }
+
+    #[test]
     fn truncation() {
         let mut epochs = cache(&[(1, 0), (2, 10), (3, 20)]);
         assert!(epochs.truncate_from_start(Offset(12)));

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use millstream_protocol::record_batch::{BatchHeader, TimestampType};
-use millstream_protocol::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId};
+use millstream_protocol::{LeaderEpoch, Offset, ProducerId, TopicId};
 use millstream_reactor::{File, Notify};
 
 use crate::config::{Durability, LogConfig};
@@ -151,11 +151,6 @@ impl Log {
     /// The topic's name and the partition.
     pub fn name(&self) -> &LogName {
         &self.name
-    }
-
-    /// The partition within its topic.
-    pub fn partition(&self) -> PartitionIndex {
-        self.name.1
     }
 
     /// The topic's id.
@@ -291,12 +286,11 @@ impl Log {
             AppendOrigin::Replication => self.store.config.tail_buffer_bytes,
             AppendOrigin::Client | AppendOrigin::Coordinator => usize::MAX,
         };
-        let mut position = 0;
+        let mut rest = batches;
         let mut appended: Option<Appended> = None;
-        while position < batches.len() {
-            let group = group_len(&batches[position..], group_bytes)?;
-            let bytes = &batches[position..position + group];
-            match self.append_group(bytes, leader_epoch, origin, now_ms) {
+        while !rest.is_empty() {
+            let (group, behind) = rest.split_at(group_len(rest, group_bytes)?);
+            match self.append_group(group, leader_epoch, origin, now_ms) {
                 Ok(part) => {
                     appended = Some(Appended {
                         base_offset: appended.map_or(part.base_offset, |first| first.base_offset),
@@ -306,7 +300,7 @@ impl Log {
                 Err(error) if appended.is_none() => return Err(error),
                 Err(_) => break,
             }
-            position += group;
+            rest = behind;
         }
         self.note_change();
         Ok(appended.expect("there is at least one batch"))
@@ -603,7 +597,7 @@ impl LogState {
         Appended {
             base_offset: Offset(first_offset),
             last_offset: last.last_offset(),
-            log_append_time: append_time(last, last.max_timestamp),
+            log_append_time: append_time(last),
             log_start_offset: Offset(self.log_start_offset),
             duplicate: false,
         }
@@ -653,7 +647,7 @@ fn summarize(bytes: &[u8]) -> Result<Summary, AppendError> {
         let span = i64::from(header.last_offset_delta) + 1;
         let entry = summary.get_or_insert(Summary {
             base_offset: header.base_offset.0,
-            last_offset: header.base_offset.0 - 1,
+            last_offset: header.last_offset().0,
             offset_span: 0,
             max_timestamp: header.max_timestamp,
         });
@@ -709,10 +703,10 @@ fn stamp_batches(bytes: &mut [u8], first_offset: i64, leader_epoch: LeaderEpoch)
     }
 }
 
-fn append_time(header: &BatchHeader, timestamp: i64) -> i64 {
+fn append_time(header: &BatchHeader) -> i64 {
     match header.attributes.timestamp_type() {
         TimestampType::CreateTime => -1,
-        TimestampType::LogAppendTime => timestamp,
+        TimestampType::LogAppendTime => header.max_timestamp,
     }
 }
 

@@ -12,7 +12,9 @@ use crate::log::Log;
 use crate::offset_index::{self, OffsetEntry};
 use crate::producer_snapshot;
 use crate::recovery_checkpoint::{CheckpointEntry, CheckpointPlace};
-use crate::segment::{INDEX_SUFFIX, MaxTimestamp, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX};
+use crate::segment::{
+    INDEX_SUFFIX, MaxTimestamp, SNAPSHOT_SUFFIX, SegmentIndex, TIME_INDEX_SUFFIX,
+};
 use crate::tail::Point;
 use crate::time_index::{self, TimeEntry};
 use crate::writer::encode_entries;
@@ -84,7 +86,8 @@ impl Log {
         let captured = self.capture();
         self.flush_to(captured.end.offset).await?;
         let _files = self.files.lock().await;
-        if self.state.borrow().generation != captured.generation || self.state.borrow().closed {
+        // A log that is offline keeps its last one: a cut may have failed half way.
+        if self.state.borrow().generation != captured.generation || self.unusable().is_some() {
             return Ok(None);
         }
         self.write_indexes(captured.end.segment, captured.end.position)
@@ -120,15 +123,12 @@ impl Log {
     }
 
     fn capture(&self) -> Captured {
-        let mut state = self.state.borrow_mut();
+        let state = self.state.borrow();
         let snapshot = match state.snapshot {
             Some(offset) => Snapshot::Known(offset),
             None if state.producers.is_empty() => Snapshot::Known(-1),
             None => Snapshot::New(producer_snapshot::encode(&state.producers).into()),
         };
-        if state.producers.is_empty() {
-            state.snapshot = Some(-1);
-        }
         Captured {
             end: state.end(),
             max_timestamp: state.active().max_timestamp.unwrap_or(MaxTimestamp::NONE),
@@ -195,30 +195,8 @@ impl Log {
 
     fn pending_entries(&self, base_offset: i64, position: u64) -> Option<PendingEntries> {
         let state = self.state.borrow();
-        let index = &state.segments[state.segment_index(base_offset)?].index;
-        let count = index
-            .pending_offsets
-            .partition_point(|entry| u64::from(entry.position) < position);
-        let offsets = index.pending_offsets[..count].to_vec();
-        // A time entry comes with an offset entry and is about batches up to that one; the last
-        // of a segment comes alone, when all is written.
-        let times = match offsets.last() {
-            _ if position == u64::MAX => index.pending_times.clone(),
-            None => Vec::new(),
-            Some(last) => index
-                .pending_times
-                .iter()
-                .take_while(|entry| entry.relative_offset <= last.relative_offset)
-                .copied()
-                .collect(),
-        };
-        Some(PendingEntries {
-            offsets,
-            times,
-            offsets_in_file: index.offsets_in_file,
-            times_in_file: index.times_in_file,
-            trimmed: index.trimmed,
-        })
+        let segment = &state.segments[state.segment_index(base_offset)?];
+        Some(PendingEntries::below(&segment.index, position))
     }
 
     async fn write_index_file(
@@ -308,7 +286,61 @@ struct PendingEntries {
 }
 
 impl PendingEntries {
+    /// The entries about batches below `position`.
+    fn below(index: &SegmentIndex, position: u64) -> PendingEntries {
+        let count = index
+            .pending_offsets
+            .partition_point(|entry| u64::from(entry.position) < position);
+        let offsets = index.pending_offsets[..count].to_vec();
+        // A time entry comes with an offset entry and is about batches up to that one; the last
+        // of a segment comes alone, when all is written.
+        let times = match offsets.last() {
+            _ if position == u64::MAX => index.pending_times.clone(),
+            None => Vec::new(),
+            Some(last) => index
+                .pending_times
+                .iter()
+                .take_while(|entry| entry.relative_offset <= last.relative_offset)
+                .copied()
+                .collect(),
+        };
+        PendingEntries {
+            offsets,
+            times,
+            offsets_in_file: index.offsets_in_file,
+            times_in_file: index.times_in_file,
+            trimmed: index.trimmed,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.offsets.is_empty() && self.times.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::Segment;
+
+    #[test]
+    fn entries_are_written_as_far_as_their_batches() {
+        let mut segment = Segment::new(100, 0, 0);
+        for batch in 0..6i64 {
+            segment.add_batch(100 + batch, 10 + batch, 60, 100);
+        }
+        segment.add_time_entry();
+        // Batches 2 and 4, at 120 and 240, are in the indexes; 5 has the largest time.
+        let below = |position| {
+            let entries = PendingEntries::below(&segment.index, position);
+            let offsets = entries.offsets.iter().map(|entry| entry.relative_offset);
+            let times = entries.times.iter().map(|entry| entry.relative_offset);
+            (offsets.collect::<Vec<_>>(), times.collect::<Vec<_>>())
+        };
+        assert_eq!(below(120), (vec![], vec![]));
+        assert_eq!(below(121), (vec![2], vec![2]));
+        assert_eq!(below(240), (vec![2], vec![2]));
+        assert_eq!(below(360), (vec![2, 4], vec![2, 4]));
+        assert_eq!(below(u64::MAX), (vec![2, 4], vec![2, 4, 5]));
     }
 }

@@ -165,6 +165,8 @@ mod tests {
         let mut zeros = bytes(&[(5, 100), (9, 200)]);
         zeros.resize(100, 0);
         assert_eq!(OffsetIndexView::checked(&zeros).len(), 2);
+        assert!(!OffsetIndexView::checked(&zeros).is_empty());
+        assert!(OffsetIndexView::checked(&[0; 64]).is_empty());
         assert_eq!(OffsetIndexView::checked(&[0; 64]).len(), 0);
         let disorder = bytes(&[(5, 100), (9, 90), (12, 300)]);
         assert_eq!(OffsetIndexView::checked(&disorder).len(), 1);

@@ -103,11 +103,6 @@ impl ProducerStates {
         self.producers.get(&producer_id)
     }
 
-    /// How many producers are known.
-    pub fn len(&self) -> usize {
-        self.producers.len()
-    }
-
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
         self.producers.is_empty()
@@ -171,7 +166,7 @@ impl ProducerStates {
             .or_insert_with(|| ProducerState {
                 epoch: batch.producer_epoch,
                 batches: VecDeque::new(),
-                last_timestamp: -1,
+                last_timestamp: batch.max_timestamp,
                 coordinator_epoch: -1,
                 current_txn_first_offset: None,
             });
@@ -281,6 +276,18 @@ mod tests {
     }
 
     #[test]
+    fn a_producer_that_had_no_epoch_goes_on_at_any_sequence() {
+        let mut states = ProducerStates::default();
+        states.update(&header(0, 1, NO_EPOCH, -1));
+        assert_eq!(states.get(9).expect("known").epoch, -1);
+        appended(&mut states, header(1, 1, 0, 55));
+        assert_eq!(
+            states.check(&header(2, 1, 1, 56)),
+            SequenceCheck::OutOfOrder { last_sequence: 55 }
+        );
+    }
+
+    #[test]
     fn sequences_wrap() {
         let mut states = ProducerStates::default();
         appended(&mut states, header(0, 3, 0, i32::MAX - 1));
@@ -292,6 +299,20 @@ mod tests {
         let mut states = ProducerStates::default();
         appended(&mut states, header(0, 1, 0, i32::MAX));
         appended(&mut states, header(1, 1, 0, 0));
+    }
+
+    #[test]
+    fn after_the_end_of_a_transaction_alone_the_first_sequence_is_zero() {
+        let mut states = ProducerStates::default();
+        let mut marker = header(0, 1, 3, -1);
+        marker.attributes = BatchAttributes(0).with_control(true);
+        states.update(&marker);
+        assert_eq!(states.get(9).expect("known").last_sequence(), -1);
+        assert_eq!(
+            states.check(&header(1, 1, 3, 2)),
+            SequenceCheck::OutOfOrder { last_sequence: -1 }
+        );
+        appended(&mut states, header(1, 1, 3, 0));
     }
 
     #[test]

@@ -363,6 +363,7 @@ fn truncation_takes_everything_back() {
             .await
             .expect("truncated");
         assert_eq!(opened.log.log_start_offset(), Offset(1_000));
+        assert_eq!(opened.log.leader_epochs(), []);
         let appended = opened
             .log
             .append(&batch(1, 5, 1), LeaderEpoch(8), AppendOrigin::Client, 1_000)
@@ -560,5 +561,16 @@ fn a_log_that_nobody_touched_is_left_as_it_is() {
         assert!(stop(&reactor, &opened).await);
         let made = reactor.fs().exists(snapshot.as_ref()).await;
         assert!(!made.expect("known"), "nothing was to be written");
+    });
+}
+
+#[test]
+fn a_log_says_which_partition_it_is() {
+    let (_simulation, node) = simulation(15);
+    run(&node, |reactor| async move {
+        let opened = open(&reactor, roomy_store(), small_segments()).await;
+        let log = opened.expect("opens").log;
+        assert_eq!(*log.name(), (TOPIC.to_owned(), PartitionIndex(0)));
+        assert_eq!(log.topic_id(), topic_id());
     });
 }

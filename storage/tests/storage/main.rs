@@ -1,6 +1,8 @@
 //! The log on the simulated disk: crashes, reading, faults, damage, Kafka's formats.
 
+mod appending;
 mod buffered;
+mod checkpoints;
 mod compaction;
 mod crash;
 mod damage;
@@ -8,5 +10,6 @@ mod faults;
 mod formats;
 mod harness;
 mod lifecycle;
+mod logging;
 mod reading;
 mod retention;
