@@ -182,7 +182,9 @@ pub fn turns(suite: &Suite, round: usize) -> Vec<Turn<'_>> {
     for case in suite.cases() {
         let concerned = suite.brokers.iter();
         let concerned = concerned.filter(|contender| case.brokers.contains(&contender.id));
-        let mut of_case: Vec<_> = concerned.map(|contender| Turn { contender, case }).collect();
+        let mut of_case: Vec<_> = concerned
+            .map(|contender| Turn { contender, case })
+            .collect();
         if round.is_multiple_of(2) {
             of_case.reverse();
         }

@@ -337,10 +337,7 @@ impl Workshop {
 fn title(round: &Round<'_>, contender: &Contender, results: &Results, what: &str) -> String {
     let label = &contender.label;
     match round.purpose {
-        Purpose::Measure => format!(
-            "round {}/{}, {label}: {what}",
-            round.number, results.rounds
-        ),
+        Purpose::Measure => format!("round {}/{}, {label}: {what}", round.number, results.rounds),
         Purpose::Profile => format!("sampled, {label}: {what}"),
     }
 }
