@@ -193,6 +193,20 @@ proptest! {
     }
 }
 
+fn of_partitions<P>(partitions: Vec<FetchedPartition<P>>) -> FetchResponse<P> {
+    FetchResponse {
+        throttle_time_ms: 0,
+        error_code: 0,
+        session_id: 0,
+        topics: vec![FetchedTopic {
+            name: StrBytes::from_static_str("t"),
+            topic_id: TopicId::default(),
+            partitions,
+        }],
+        node_endpoints: Vec::new(),
+    }
+}
+
 #[test]
 fn parts_lie_around_the_records() {
     let with_records = |records: &'static [u8]| FetchedPartition {
@@ -202,21 +216,11 @@ fn parts_lie_around_the_records() {
         }),
         ..FetchedPartition::error(PartitionIndex(0), 0)
     };
-    let response = FetchResponse {
-        throttle_time_ms: 0,
-        error_code: 0,
-        session_id: 0,
-        topics: vec![FetchedTopic {
-            name: StrBytes::from_static_str("t"),
-            topic_id: TopicId::default(),
-            partitions: vec![
-                with_records(b"one"),
-                with_records(b""),
-                with_records(b"three"),
-            ],
-        }],
-        node_endpoints: Vec::new(),
-    };
+    let response = of_partitions(vec![
+        with_records(b"one"),
+        with_records(b""),
+        with_records(b"three"),
+    ]);
     for (version, count) in [(4, 4), (12, 5)] {
         let parts = response.clone().encode(1, version).unwrap();
         assert_eq!(parts.len(), count, "version {version}");
@@ -247,17 +251,7 @@ fn records_beyond_two_gigabytes_are_an_error() {
             records: Some(FetchedRecords { size, payload: () }),
             ..FetchedPartition::error(PartitionIndex(0), 0)
         };
-        let response = FetchResponse {
-            throttle_time_ms: 0,
-            error_code: 0,
-            session_id: 0,
-            topics: vec![FetchedTopic {
-                name: StrBytes::from_static_str("t"),
-                topic_id: TopicId::default(),
-                partitions: vec![partition],
-            }],
-            node_endpoints: Vec::new(),
-        };
+        let response = of_partitions(vec![partition]);
         for version in [11, 12] {
             assert!(response.clone().encode(1, version).is_err(), "{size} bytes");
         }

@@ -91,13 +91,18 @@ fn stored() -> impl Strategy<Value = BatchBuilder> {
     )
 }
 
+/// A builder with these records.
+fn filled(mut builder: BatchBuilder, shapes: &[Shape]) -> BatchBuilder {
+    for shape in shapes {
+        shape.push_to(&mut builder);
+    }
+    builder
+}
+
 proptest! {
     #[test]
     fn what_is_built_is_read_and_its_header_tells_of_it(builder in stored(), shapes in shapes()) {
-        let mut builder = builder;
-        for shape in &shapes {
-            shape.push_to(&mut builder);
-        }
+        let builder = filled(builder, &shapes);
         let count = shapes.len() as i32;
         prop_assert_eq!(builder.records_count(), count);
         let (header, size) = (builder.header, builder.size_in_bytes());
@@ -141,20 +146,15 @@ proptest! {
         horizon in prop::option::of(0..i64::MAX),
         had_horizon: bool,
     ) {
-        let mut builder = builder;
-        for shape in &shapes {
-            shape.push_to(&mut builder);
-        }
-        let mut original = BatchView::parse(&builder.build().expect("it compresses"))
-            .map(|view| (*view.header(), view.payload().to_vec()))
-            .expect("it is a batch");
+        let batch = filled(builder, &shapes).build().expect("it compresses");
+        let view = BatchView::parse(&batch).expect("it is a batch");
+        let mut original = *view.header();
         let mut decompressor = Decompressor::new();
-        let codec_before = original.0.attributes.codec().expect("it has a name");
+        let codec_before = original.attributes.codec().expect("it has a name");
         let payload = decompressor
-            .decompress(codec_before, &original.1, 1 << 20)
+            .decompress(codec_before, view.payload(), 1 << 20)
             .expect("it decompresses");
-        original.0.attributes = original.0.attributes.with_delete_horizon(had_horizon);
-        let original = original.0;
+        original.attributes = original.attributes.with_delete_horizon(had_horizon);
         let records: Vec<Record<'_>> = RecordsIter::new(&original, payload)
             .map(|record| record.expect("it is a record"))
             .zip(kept)
@@ -206,11 +206,7 @@ proptest! {
         shapes in shapes(),
         horizon: bool,
     ) {
-        let mut builder = builder;
-        for shape in &shapes {
-            shape.push_to(&mut builder);
-        }
-        let batch = builder.build().expect("it compresses");
+        let batch = filled(builder, &shapes).build().expect("it compresses");
         let mut original = BatchHeader::parse(&batch).expect("it is a header");
         original.attributes = original.attributes.with_delete_horizon(horizon);
         let emptied = BatchBuilder::emptied(&original);
