@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use millstream_protocol::record_batch::{BatchHeader, TimestampType};
-use millstream_protocol::{LeaderEpoch, Offset, ProducerId, TopicId};
+use millstream_protocol::{LeaderEpoch, Offset, ProducerId};
 use millstream_reactor::{File, Notify};
 
 use crate::config::{Durability, LogConfig};
@@ -68,7 +68,6 @@ pub struct Log {
     /// Its number in this store, for caches.
     pub(crate) id: u64,
     pub(crate) name: LogName,
-    pub(crate) topic_id: TopicId,
     pub(crate) dir: RefCell<Arc<Path>>,
     pub(crate) state: RefCell<LogState>,
     pub(crate) progress: Notify,
@@ -151,11 +150,6 @@ impl Log {
     /// The topic's name and the partition.
     pub fn name(&self) -> &LogName {
         &self.name
-    }
-
-    /// The topic's id.
-    pub fn topic_id(&self) -> TopicId {
-        self.topic_id
     }
 
     /// The first offset of the log.

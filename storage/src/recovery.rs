@@ -95,7 +95,6 @@ impl Log {
             store: store.clone(),
             id: store.next_log_id(),
             name,
-            topic_id,
             dir: RefCell::new(Arc::from(dir)),
             state: RefCell::new(LogState::opening(store, config, epochs, topic_id)),
             progress: Notify::new(),

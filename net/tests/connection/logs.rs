@@ -2,7 +2,7 @@
 //! anything.
 
 use std::cell::Cell;
-use std::fmt;
+use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,53 +10,50 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_net::AcceptorOptions;
 use millstream_reactor::sim::Simulation;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
+use tracing::Level;
 use tracing::subscriber::with_default;
-use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::harness::{CLOSING, Client, FETCH, PRODUCE, Server, options, request};
 
-/// Keeps the events of a thread.
+/// Keeps the events of a thread, a line for each.
 #[derive(Clone, Default)]
 struct Log {
-    events: Arc<Mutex<Vec<(Level, String)>>>,
+    lines: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Log {
+    fn listen(&self, work: impl FnOnce()) {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::TRACE)
+            .with_target(false)
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || log.clone())
+            .finish();
+        with_default(subscriber, work);
+    }
+
     fn take(&self) -> Vec<(Level, String)> {
-        std::mem::take(&mut *self.events.lock().expect("no test panicked with it"))
+        let lines = std::mem::take(&mut *self.lines.lock().expect("no test panicked with it"));
+        let lines = String::from_utf8(lines).expect("text");
+        let event = |line: &str| {
+            let (level, text) = line.trim_start().split_once(' ').expect("a level, a text");
+            (level.parse().expect("a level"), format!("{text} "))
+        };
+        lines.lines().map(event).collect()
     }
 }
 
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("millstream_net")
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut lines = self.lines.lock().expect("no test panicked with it");
+        lines.extend(bytes);
+        Ok(bytes.len())
     }
 
-    fn event(&self, event: &Event<'_>) {
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        let event = (*event.metadata().level(), text.0);
-        let mut events = self.events.lock().expect("no test panicked with it");
-        events.push(event);
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0 += &format!("{}={value:?} ", field.name());
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -152,7 +149,7 @@ const CASES: [Case; 12] = [
 #[test]
 fn each_cause_is_logged_once_and_other_connections_are_served() {
     let log = Log::default();
-    with_default(log.clone(), || {
+    log.listen(|| {
         let server = Server::start(Simulation::with_seed(1), options(), 1 << 20);
         let good = server.connect();
         for (id, (act, level, words)) in (0..).zip(CASES) {
@@ -183,7 +180,7 @@ fn each_cause_is_logged_once_and_other_connections_are_served() {
 #[test]
 fn a_client_that_does_nothing_or_takes_nothing_is_logged_once() {
     let log = Log::default();
-    with_default(log.clone(), || {
+    log.listen(|| {
         let server = Server::start(Simulation::with_seed(2), options(), 1 << 20);
         let _idle = server.connect();
         server.sim.run_for(Duration::from_secs(100));
@@ -205,7 +202,7 @@ fn a_client_that_does_nothing_or_takes_nothing_is_logged_once() {
 #[test]
 fn a_flood_beyond_the_connection_limit_is_logged_once() {
     let log = Log::default();
-    with_default(log.clone(), || {
+    log.listen(|| {
         let options = AcceptorOptions {
             max_connections: Rc::new(Cell::new(1)),
             ..options()
@@ -228,7 +225,7 @@ fn a_flood_beyond_the_connection_limit_is_logged_once() {
 #[test]
 fn slow_requests_are_all_counted_and_one_in_a_second_is_logged() {
     let log = Log::default();
-    with_default(log.clone(), || {
+    log.listen(|| {
         let mut options = options();
         options.connection.slow_request = Duration::from_millis(300);
         let server = Server::start(Simulation::with_seed(4), options, 1 << 20);

@@ -1,59 +1,51 @@
 //! Faults that cost no records are told, each once; what is as it may be is not told.
 
-use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream_reactor::sim::{DiskFault, DiskOperation};
 use millstream_storage::{LogConfig, StoreConfig};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
+use tracing::Level;
 use tracing::subscriber::with_default;
-use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::harness::*;
 
 const EIO: i32 = 5;
 
-/// Keeps the warnings and errors of a thread.
+/// Keeps the warnings and errors of a thread, a line for each.
 #[derive(Clone, Default)]
 struct Complaints {
-    texts: Arc<Mutex<Vec<String>>>,
+    lines: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Complaints {
+    fn listen(&self, work: impl FnOnce()) {
+        let complaints = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::WARN)
+            .with_ansi(false)
+            .with_writer(move || complaints.clone())
+            .finish();
+        with_default(subscriber, work);
+    }
+
     fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.texts.lock().expect("no test panicked with it"))
+        let lines = std::mem::take(&mut *self.lines.lock().expect("no test panicked with it"));
+        let lines = String::from_utf8(lines).expect("text");
+        lines.lines().map(str::to_owned).collect()
     }
 }
 
-impl Subscriber for Complaints {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("millstream_storage") && *metadata.level() <= Level::WARN
+impl io::Write for Complaints {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut lines = self.lines.lock().expect("no test panicked with it");
+        lines.extend(bytes);
+        Ok(bytes.len())
     }
 
-    fn event(&self, event: &Event<'_>) {
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        let mut texts = self.texts.lock().expect("no test panicked with it");
-        texts.push(text.0);
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0 += &format!("{}={value:?} ", field.name());
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -69,7 +61,7 @@ fn quiet() -> StoreConfig {
 /// What is told when retention would remove everything and meets this fault.
 fn told_of_retention(fault: DiskFault) -> Vec<String> {
     let complaints = Complaints::default();
-    with_default(complaints.clone(), || {
+    complaints.listen(|| {
         let (_simulation, node) = simulation(1);
         let disk = node.clone();
         run(&node, |reactor| async move {
@@ -113,7 +105,7 @@ fn a_log_that_goes_offline_is_told_once() {
 fn a_snapshot_that_cannot_be_removed_is_told_unless_it_is_gone() {
     let complaints = Complaints::default();
     let heard = complaints.clone();
-    with_default(complaints, || {
+    complaints.listen(|| {
         let (_simulation, node) = simulation(2);
         let disk = node.clone();
         run(&node, |reactor| async move {
