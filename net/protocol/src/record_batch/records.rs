@@ -484,4 +484,19 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_short_integer_is_one_that_ends_within_three_bytes() {
+        for first in [0, 1, 0x7f, 0x80, 0xff] {
+            for (second, third) in (0..=255).flat_map(|second| (0..=255).map(move |t| (second, t)))
+            {
+                let bytes = [first, second, third, 0];
+                let mut cursor = Cursor::new(&bytes);
+                let value = cursor.varint().expect("its last byte ends it");
+                let end = bytes.len() - cursor.remaining();
+                let expected = (end <= 3).then_some((value, end));
+                assert_eq!(short_varint(&bytes, 0), expected, "{bytes:x?}");
+            }
+        }
+    }
 }
