@@ -5,13 +5,14 @@
 //! its owner goes on appending behind them.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use nix::sys::mman::{MmapAdvise, madvise};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 use nix::unistd::{SysconfVar, sysconf};
 
 /// Alignment of memory, position and length of O_DIRECT transfers, in bytes.
@@ -21,11 +22,22 @@ pub const BLOCK_SIZE: usize = 4096;
 /// it looks up each of the small ones.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Whether a block is made of whole pages, so that a buffer shares none with its neighbours.
-static BLOCKS_ARE_PAGES: LazyLock<bool> = LazyLock::new(|| {
+/// Buffers from this size on are mappings of their own, in bytes. Between the pieces of the heap,
+/// which come and go at other times, those of different sizes leave gaps that together take as much
+/// again as they do; and advice for huge pages would outlast the buffer.
+const MAPPED_LEN: usize = 16 << 10;
+
+/// The kernel's pages, in bytes.
+static PAGE: LazyLock<usize> = LazyLock::new(|| {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
-    page.is_some_and(|page| page > 0 && BLOCK_SIZE as i64 % page == 0)
+    page.and_then(|page| usize::try_from(page).ok())
+        .expect("the system says how large its pages are")
 });
+
+/// Whether a block is made of whole pages, so that a buffer shares none with its neighbours.
+fn blocks_are_pages() -> bool {
+    BLOCK_SIZE.is_multiple_of(*PAGE)
+}
 
 /// An allocation aligned to [`BLOCK_SIZE`], with nothing in it yet.
 struct Allocation {
@@ -44,18 +56,14 @@ impl Allocation {
     fn new(capacity: usize) -> Allocation {
         let capacity = capacity.max(1).next_multiple_of(BLOCK_SIZE);
         let layout = Self::layout(capacity);
-        // SAFETY: the layout has a size of at least one block.
-        let pointer = unsafe { alloc(layout) };
-        let Some(pointer) = NonNull::new(pointer) else {
-            handle_alloc_error(layout)
+        let pointer = if capacity < MAPPED_LEN {
+            // SAFETY: the layout has a size of at least one block.
+            NonNull::new(unsafe { alloc(layout) })
+        } else {
+            map(layout)
         };
-        if capacity >= HUGE_PAGE {
-            // Advice: without huge pages it is ordinary memory.
-            // SAFETY: the range was just allocated, and its content does not matter.
-            let _ = unsafe { madvise(pointer.cast(), capacity, MmapAdvise::MADV_HUGEPAGE) };
-        }
         Allocation {
-            pointer,
+            pointer: pointer.unwrap_or_else(|| handle_alloc_error(layout)),
             capacity,
             lent: AtomicBool::new(false),
         }
@@ -111,8 +119,53 @@ impl Drop for Allocation {
             // Locked pages, perhaps. Rather lost than changed while somebody receives them.
             return;
         }
-        // SAFETY: allocated in `new` with this layout.
-        unsafe { dealloc(self.pointer.as_ptr(), Self::layout(self.capacity)) }
+        if self.capacity < MAPPED_LEN {
+            // SAFETY: allocated in `new` with this layout.
+            unsafe { dealloc(self.pointer.as_ptr(), Self::layout(self.capacity)) }
+        } else {
+            // SAFETY: mapped in `new` with this length, and nobody refers to it any more.
+            unsafe { unmap(self.pointer, self.capacity) }
+        }
+    }
+}
+
+/// Fresh memory of a layout, in huge pages if it has as much; none if there is none.
+fn map(layout: Layout) -> Option<NonNull<u8>> {
+    let len = layout.size().next_multiple_of(*PAGE);
+    // The kernel aligns to its pages: for more, what is before and after goes back to it.
+    let spare = if layout.align() > *PAGE {
+        layout.align()
+    } else {
+        0
+    };
+    let mapped = NonZeroUsize::new(len + spare)?;
+    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: a mapping of its own, wherever there is room.
+    let start = unsafe { mmap_anonymous(None, mapped, protection, MapFlags::MAP_PRIVATE) };
+    let start = start.ok()?.cast::<u8>();
+    let before = start.align_offset(layout.align());
+    // SAFETY: whole pages of this mapping: those before, those of the buffer and those after.
+    unsafe {
+        let pointer = start.add(before);
+        unmap(start, before);
+        unmap(pointer.add(len), spare - before);
+        if len >= HUGE_PAGE {
+            // Advice: without huge pages it is ordinary memory.
+            let _ = madvise(pointer.cast(), len, MmapAdvise::MADV_HUGEPAGE);
+        }
+        Some(pointer)
+    }
+}
+
+/// Gives pages back to the kernel.
+///
+/// # Safety
+/// They are whole pages of a mapping that [`map`] made, and nobody refers to them.
+unsafe fn unmap(start: NonNull<u8>, len: usize) {
+    if len > 0 {
+        // SAFETY: the caller says so. It fails only where a mapping would have to be split and
+        // there are too many: then the pages stay.
+        let _ = unsafe { munmap(start.cast(), len) };
     }
 }
 
@@ -343,7 +396,7 @@ impl TailSlice {
     /// The bytes, for a socket that refers to their pages for as long as it likes: this memory is
     /// never written again, but in new pages. None where pages are larger than blocks.
     pub(crate) fn lend(&self) -> Option<&[u8]> {
-        if !*BLOCKS_ARE_PAGES {
+        if !blocks_are_pages() {
             return None;
         }
         // Whoever uses the memory again has first seen that this slice is gone.
@@ -416,6 +469,7 @@ impl BlockRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resident::Resident;
 
     #[test]
     fn slices_outlive_appends_and_block_a_reset() {
@@ -460,5 +514,22 @@ mod tests {
         let large = TailBuffer::with_capacity(HUGE_PAGE);
         assert_eq!(large.capacity(), HUGE_PAGE);
         assert_eq!(large.as_slice().as_ptr() as usize % HUGE_PAGE, 0);
+    }
+
+    #[test]
+    fn what_a_buffer_took_is_free_again_whatever_lies_around_it() {
+        const COUNT: usize = 2048;
+        let resident = Resident::watch();
+        let filled = |number| {
+            let mut buffer = TailBuffer::with_capacity(MAPPED_LEN);
+            buffer.append(&[1; MAPPED_LEN], |_| ());
+            (buffer, Box::new(number))
+        };
+        let buffers: Vec<(TailBuffer, Box<usize>)> = (0..COUNT).map(filled).collect();
+        let before = resident.bytes();
+        let kept: Vec<Box<usize>> = buffers.into_iter().map(|(_, small)| small).collect();
+        let given_back = before.saturating_sub(resident.bytes());
+        assert!(given_back > COUNT / 2 * MAPPED_LEN, "{given_back}");
+        assert_eq!(kept.len(), COUNT);
     }
 }

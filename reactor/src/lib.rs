@@ -12,6 +12,8 @@ mod buffer;
 mod file;
 mod mailbox;
 mod reactor;
+#[cfg(test)]
+mod resident;
 pub mod sim;
 mod socket;
 mod sync;
