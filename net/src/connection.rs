@@ -20,13 +20,13 @@ use std::path::Path;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesOrdered;
+use futures::{FutureExt, StreamExt};
 use millstream_reactor::{Reactor, SendFileError, Stream, TailSlice};
 use thiserror::Error;
 use tracing::{debug, info, warn};
@@ -277,7 +277,7 @@ pub async fn serve(
 struct Flight<'a> {
     reactor: &'a Reactor,
     options: &'a ConnectionOptions,
-    replies: RefCell<FuturesOrdered<LocalBoxFuture<'static, Answer>>>,
+    replies: RefCell<FuturesOrdered<Answering>>,
     count: Cell<usize>,
     bytes: Cell<usize>,
     /// The api key of the requests in flight, if they may overlap.
@@ -324,16 +324,12 @@ impl<'a> Flight<'a> {
         self.count.set(self.count.get() + 1);
         self.bytes.set(self.bytes.get() + request_bytes);
         self.kind.set(kind);
-        let reactor = self.reactor.clone();
-        self.replies.borrow_mut().push_back(Box::pin(async move {
-            let reply = reply.await;
-            let replied = reactor.now();
-            Answer {
-                reply,
-                request_bytes,
-                timing: Timing { replied, ..timing },
-            }
-        }));
+        self.replies.borrow_mut().push_back(Answering {
+            reactor: self.reactor.clone(),
+            reply,
+            request_bytes,
+            timing,
+        });
         self.progress.set(true);
     }
 
@@ -369,6 +365,31 @@ impl<'a> Flight<'a> {
             reason: Some(reason),
             over: Box::pin(async move { reactor.sleep(timeout).await }),
         }
+    }
+}
+
+/// One request that was started.
+struct Answering {
+    reactor: Reactor,
+    reply: LocalBoxFuture<'static, Reply>,
+    request_bytes: usize,
+    timing: Timing,
+}
+
+impl Future for Answering {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let reply = ready!(self.reply.poll_unpin(cx));
+        let replied = self.reactor.now();
+        Poll::Ready(Answer {
+            reply,
+            request_bytes: self.request_bytes,
+            timing: Timing {
+                replied,
+                ..self.timing
+            },
+        })
     }
 }
 

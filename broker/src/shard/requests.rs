@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{LocalBoxFuture, join_all};
+use futures::future::{Either, LocalBoxFuture, join_all};
 use millstream_coordinator::{GroupRequest, GroupResponse, RequestContext};
 use millstream_protocol::{ErrorCode, Offset, PartitionIndex, TopicPartition};
 use millstream_reactor::{Reactor, Receiver, TaskQueue};
@@ -30,23 +30,24 @@ impl Shard {
         acks: Acks,
         timeout: Duration,
         parts: Vec<ProducePart>,
-    ) -> LocalBoxFuture<'static, Vec<(usize, ProduceResult)>> {
-        let count = parts.len();
+    ) -> impl Future<Output = Vec<(usize, ProduceResult)>> + use<> {
         let asked: Vec<_> = self
             .by_owner(parts, |part| part.partition)
             .into_iter()
             .map(|(owner, parts)| self.ask(owner, ShardRequest::Produce(acks, timeout, parts)))
             .collect();
         async move {
-            let mut results = Vec::with_capacity(count);
-            for reply in join_all(asked).await {
-                if let Some(ShardReply::Produce(some)) = reply {
-                    results.extend(some);
+            let mut results = Vec::new();
+            // All are under way: it does not matter which is waited for first.
+            for reply in asked {
+                match reply.await {
+                    Some(ShardReply::Produce(some)) if results.is_empty() => results = some,
+                    Some(ShardReply::Produce(some)) => results.extend(some),
+                    _ => {}
                 }
             }
             results
         }
-        .boxed_local()
     }
 
     /// Reads from the owners of the partitions.
@@ -229,11 +230,11 @@ impl Shard {
         self: &Rc<Self>,
         owner: ShardId,
         request: ShardRequest,
-    ) -> LocalBoxFuture<'static, Option<ShardReply>> {
+    ) -> impl Future<Output = Option<ShardReply>> + use<> {
         if owner == self.id {
-            self.start_request(self.id, request).map(Some).boxed_local()
+            Either::Left(self.start_request(self.id, request).map(Some))
         } else {
-            self.call(owner, request).map(Result::ok).boxed_local()
+            Either::Right(self.call(owner, request).map(Result::ok))
         }
     }
 
@@ -325,9 +326,9 @@ impl Shard {
             })
             .collect();
         let reactor = self.reactor.clone();
+        // The time is for replicas; the leader's own write has none, as in Kafka.
+        let deadline = (acks == Acks::All).then(|| reactor.now() + timeout);
         async move {
-            // The time is for replicas; the leader's own write has none, as in Kafka.
-            let deadline = (acks == Acks::All).then(|| reactor.now() + timeout);
             let mut results = Vec::with_capacity(waiting.len());
             for (slot, result) in waiting {
                 let result = match (result, deadline) {
@@ -442,15 +443,19 @@ impl Shard {
         &self,
         parts: Vec<T>,
         partition: impl Fn(&T) -> TopicPartition,
-    ) -> AHashMap<ShardId, Vec<T>> {
+    ) -> Vec<(ShardId, Vec<T>)> {
+        let owner = |part: &T| self.owner(partition(part));
+        let Some(first) = parts.first().map(owner) else {
+            return Vec::new();
+        };
+        if parts.iter().all(|part| owner(part) == first) {
+            return vec![(first, parts)];
+        }
         let mut by_owner: AHashMap<ShardId, Vec<T>> = AHashMap::new();
         for part in parts {
-            by_owner
-                .entry(self.owner(partition(&part)))
-                .or_default()
-                .push(part);
+            by_owner.entry(owner(&part)).or_default().push(part);
         }
-        by_owner
+        by_owner.into_iter().collect()
     }
 }
 

@@ -164,7 +164,8 @@ impl Image {
 
     /// The topic whose name is that one, or differs from it only in `.` and `_`.
     pub fn colliding_topic(&self, name: &str) -> Option<&Arc<Topic>> {
-        self.topics.get(self.topic_names.get(&collision_key(name))?)
+        self.topics
+            .get(self.topic_names.get(&*collision_key(name))?)
     }
 
     /// All topics, in no useful order.
@@ -370,7 +371,7 @@ impl Image {
             partitions: Vec::new(),
         };
         self.topic_names
-            .insert(collision_key(&record.name), topic.id);
+            .insert(collision_key(&record.name).into_owned(), topic.id);
         self.topics.insert(topic.id, Arc::new(topic));
         delta.topic_created(record.topic_id);
         Ok(())
@@ -431,7 +432,7 @@ impl Image {
             .topics
             .remove(&id)
             .ok_or(ApplyError::UnknownTopic(id))?;
-        self.topic_names.remove(&collision_key(&topic.name));
+        self.topic_names.remove(&*collision_key(&topic.name));
         self.configs.remove(&ConfigResource::topic(&*topic.name));
         delta.topic_deleted(topic);
         Ok(())

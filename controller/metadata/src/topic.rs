@@ -1,5 +1,6 @@
 //! A topic and its partitions as the cluster knows them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use millstream_protocol::{LeaderEpoch, NodeId, PartitionIndex, TopicId};
@@ -116,6 +117,9 @@ pub fn is_reserved_topic_id(id: TopicId) -> bool {
 
 /// What two names have in common when they differ only in `.` and `_`, which metrics cannot tell
 /// apart: no two topics share it.
-pub fn collision_key(name: &str) -> String {
-    name.replace('.', "_")
+pub fn collision_key(name: &str) -> Cow<'_, str> {
+    match name.contains('.') {
+        true => name.replace('.', "_").into(),
+        false => name.into(),
+    }
 }
