@@ -508,7 +508,7 @@ impl Log {
         states.expire(now_ms, state.config.producer_id_expiration_ms);
         state.snapshot = match (changed, states.is_empty()) {
             (_, true) => Some(-1),
-            (false, false) => Some(snapshot.unwrap_or(-1)),
+            (false, false) => snapshot,
             (true, false) => None,
         };
         state.producers = states;

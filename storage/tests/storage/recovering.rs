@@ -217,22 +217,25 @@ async fn check_recovery(reactor: &Reactor, node: &Node, model: &mut Model, flush
     assert_eq!(opened.recovery.scanned_bytes, scanned);
     assert_eq!(opened.recovery.truncated_bytes, found - log.size());
 
-    let epochs = log.leader_epochs();
-    let lines = epochs
-        .iter()
-        .map(|e| format!("{} {}\n", e.epoch, e.start_offset));
-    let expected = format!("0\n{}\n{}", epochs.len(), lines.collect::<String>());
-    let text = node.read_durable(format!("{DIR}/leader-epoch-checkpoint"));
-    assert_eq!(
-        String::from_utf8(text.expect("there")).expect("text"),
-        expected
-    );
+    check_epochs_file(node, log);
     let snapshots = snapshots(reactor).await;
     assert!(
         snapshots.iter().all(|offset| *offset <= end),
         "{snapshots:?}"
     );
     opened
+}
+
+/// The device knows the leader epochs that the log knows.
+fn check_epochs_file(node: &Node, log: &Log) {
+    let epochs = log.leader_epochs();
+    let lines = epochs
+        .iter()
+        .map(|e| format!("{} {}\n", e.epoch, e.start_offset));
+    let expected = format!("0\n{}\n{}", epochs.len(), lines.collect::<String>());
+    let text = node.read_durable(format!("{DIR}/leader-epoch-checkpoint"));
+    let text = String::from_utf8(text.expect("there")).expect("text");
+    assert_eq!(text, expected);
 }
 
 pub async fn snapshots(reactor: &Reactor) -> Vec<i64> {
@@ -332,6 +335,7 @@ pub fn open_whole(node: &Node, model: &Model) -> Recovery {
         let opened = opened(&reactor).await;
         check_state(&opened.log, &model).await;
         check_segments(&reactor, &disk, &opened.log, &model).await;
+        check_epochs_file(&disk, &opened.log);
         opened.recovery
     })
 }
@@ -803,4 +807,174 @@ fn a_log_whose_folder_is_lost_starts_where_ours_said_that_it_does() {
         node.plant_file(format!("/data/{name}"), text.as_bytes());
     }
     assert_eq!(start_without_folder(&node), 0);
+}
+
+#[test]
+fn epochs_from_outside_the_log_are_cut_off_in_their_file() {
+    // Each in force where the log begins or ends, and the two that are its own.
+    let own = format!("0 {START}\n1 {}\n", START + 4);
+    let before = format!("0 0\n1 {}\n", START + 4);
+    let behind = format!("9 {}\n", START + 8);
+    let cases = [
+        format!("0\n2\n{own}"),
+        format!("0\n3\n{own}{behind}"),
+        format!("0\n2\n{before}"),
+        format!("0\n3\n{before}{behind}"),
+    ];
+    for text in cases {
+        let (_simulation, node, model) = crashed(19, 8, 8);
+        let path = format!("{DIR}/leader-epoch-checkpoint");
+        node.plant_file(&path, text.as_bytes());
+        open_whole(&node, &model);
+        let found = node.read_durable(&path);
+        assert_eq!(found, Some(format!("0\n2\n{own}").into_bytes()), "{text}");
+    }
+}
+
+#[test]
+fn snapshots_behind_the_end_go() {
+    let (_simulation, node, model) = crashed(20, 6, 10);
+    let at = |offset: i64| path_of(START + offset, "snapshot");
+    let snapshot = node.read_durable(at(6)).expect("there");
+    for offset in [10, 11, 50] {
+        node.plant_file(at(offset), &snapshot);
+    }
+    open_whole(&node, &model);
+    for (offset, stays) in [(6, true), (10, true), (11, false), (50, false)] {
+        let found = node.read_durable(at(offset));
+        assert_eq!(found.is_some(), stays, "at {offset}");
+    }
+}
+
+#[test]
+fn producers_of_a_lost_snapshot_are_kept_by_the_next_checkpoint() {
+    let (_simulation, node, model) = crashed(21, 6, 6);
+    let (disk, expected) = (node.clone(), model.clone());
+    run(&node, move |reactor| async move {
+        let snapshot = path_of(START + 6, "snapshot");
+        let removed = reactor.fs().remove_file(snapshot.as_ref()).await;
+        removed.expect("it is there");
+        let opened = opened(&reactor).await;
+        check_state(&opened.log, &expected).await;
+        assert_eq!(disk.read_current(&snapshot), None);
+        opened.store.checkpoint().await.expect("made");
+        assert!(disk.read_durable(&snapshot).is_some());
+    });
+    node.crash(CrashOptions::keep(KeepUnsynced::None));
+    assert_eq!(open_whole(&node, &model).scanned_bytes, 0);
+}
+
+#[test]
+fn a_log_without_producers_is_not_read_below_its_recovery_point() {
+    let (_simulation, node) = simulation(22);
+    let mut model = Model::default();
+    // The first checkpoint is of a log that was made, the second of one that was found.
+    for life in 0..3 {
+        let disk = node.clone();
+        model = run(&node, move |reactor| async move {
+            let opened = opened(&reactor).await;
+            let log = &opened.log;
+            assert_eq!(log.log_end_offset().0, model.end());
+            assert_eq!(opened.recovery.scanned_bytes, 0);
+            append(log, &mut model, 0, &batch(1, 100, 5_000));
+            append(log, &mut model, 0, &batch(1, 100, 5_001));
+            opened.store.checkpoint().await.expect("made");
+            if life == 0 {
+                // The second batch is one no more.
+                let position = model.batches[0].bytes.len() as u64;
+                disk.corrupt(FIRST_LOG, position + 16, 0xff);
+            }
+            model
+        });
+        node.crash(CrashOptions::keep(KeepUnsynced::None));
+    }
+}
+
+#[test]
+fn the_largest_timestamp_is_indexed_again_after_its_entry_was_lost() {
+    let largest = 5_004;
+    for cut in [false, true] {
+        let complaints = Complaints::default();
+        complaints.listen(|| {
+            let (_simulation, node) = simulation(23);
+            let path = path_of(START, "timeindex");
+            let add = |log: &std::rc::Rc<Log>, model: &mut Model, timestamps: &[i64]| {
+                for &timestamp in timestamps {
+                    append(log, model, 0, &batch(1, 100, timestamp));
+                }
+            };
+            let times = path.clone();
+            let mut model = run(&node, move |reactor| async move {
+                let (mut opened, mut model) = begun(&reactor).await;
+                add(
+                    &opened.log,
+                    &mut model,
+                    &[5_000, 5_001, 5_002, 5_003, largest],
+                );
+                if cut {
+                    add(&opened.log, &mut model, &[10, 11]);
+                    let end = opened.log.truncate_to(Offset(START + 5)).await;
+                    model.truncate(end.expect("truncated").0);
+                } else {
+                    assert!(stop(&reactor, &opened).await);
+                    opened = self::opened(&reactor).await;
+                }
+                add(&opened.log, &mut model, &[20, 21, 22]);
+                opened.store.checkpoint().await.expect("made");
+                add(&opened.log, &mut model, &[23, 24, 25]);
+                opened.log.flush().await.expect("flushed");
+                model
+            });
+            node.crash(CrashOptions::keep(KeepUnsynced::All));
+            node.plant_file(&path, b"");
+            let disk = node.clone();
+            run(&node, move |reactor| async move {
+                let log = opened(&reactor).await.log;
+                let entry = [&largest.to_be_bytes()[..], &4_u32.to_be_bytes()].concat();
+                assert_eq!(disk.read_durable(times), Some(entry));
+                append(&log, &mut model, 0, &batch(1, 100, 9_000));
+                let found = log
+                    .offset_for_timestamp(largest + 1, Offset(i64::MAX))
+                    .await;
+                let found = found.expect("readable").map(|found| found.offset.0);
+                assert_eq!(found, Some(model.end() - 1));
+            });
+        });
+        assert_eq!(complaints.take(), [""; 0]);
+    }
+}
+
+#[test]
+fn the_producers_of_a_clean_log_come_from_its_snapshot() {
+    let (_simulation, node, model) = crashed(24, 6, 6);
+    run(&node, |reactor| async move {
+        let opened = opened(&reactor).await;
+        assert!(stop(&reactor, &opened).await);
+    });
+    // The second batch is one no more, and need not be looked at.
+    let position = model.batches[0].bytes.len() as u64;
+    node.corrupt(path_of(START, "log"), position + 16, 0xff);
+    run(&node, move |reactor| async move {
+        let opened = opened(&reactor).await;
+        assert!(opened.start.was_clean());
+        check_state(&opened.log, &model).await;
+    });
+}
+
+#[test]
+fn a_folder_of_another_topic_is_refused() {
+    let (_simulation, node, model) = crashed(25, 6, 6);
+    let id = "AAAAAAAAAAAAAAAAAAAAAg";
+    let path = format!("{DIR}/partition.metadata");
+    let own = node.read_durable(&path).expect("there");
+    let other = format!("version: 0\ntopic_id: {id}\n");
+    node.plant_file(&path, other.as_bytes());
+    let error = open_error(&node);
+    assert!(
+        matches!(&error, StorageError::TopicIdMismatch { found, expected, .. }
+            if *found == decode_id(id) && *expected == topic_id()),
+        "{error}"
+    );
+    node.plant_file(&path, &own);
+    open_whole(&node, &model);
 }

@@ -256,23 +256,56 @@ fn indexes_that_lie_are_made_anew_and_that_is_told() {
 }
 
 #[test]
-fn entries_behind_a_cut_go_even_if_only_half_of_them_says_so() {
-    let (_simulation, node) = simulation(8);
+fn entries_that_lead_behind_a_cut_go() {
+    let len = build(1, 100, 5_000, Some((3, 0, 0))).len() as u32;
+    // The cut is at offset 6 of the segment, where the seventh batch begins.
+    let cases = [
+        ("index", [5, 6 * len].map(u32::to_be_bytes).concat()),
+        ("index", [6, 5 * len].map(u32::to_be_bytes).concat()),
+        (
+            "timeindex",
+            [&9_000_i64.to_be_bytes()[..], &6_u32.to_be_bytes()].concat(),
+        ),
+    ];
+    for (suffix, lie) in cases {
+        let complaints = Complaints::default();
+        complaints.listen(|| {
+            let (_simulation, node) = simulation(8);
+            let disk = node.clone();
+            run(&node, move |reactor| async move {
+                let (opened, mut model) = filled(&reactor, 10).await;
+                opened.store.checkpoint().await.expect("made");
+                let path = path_of(START, suffix);
+                let mut index = disk.read_current(&path).expect("there");
+                // Of the four entries the first two are about batches before the cut.
+                index.truncate(index.len() / 2);
+                index.extend(lie);
+                disk.plant_file(&path, &index);
+                let end = opened.log.truncate_to(Offset(START + 6)).await;
+                model.truncate(end.expect("truncated").0);
+                check_state(&opened.log, &model).await;
+                check_segments(&reactor, &disk, &opened.log, &model).await;
+            });
+        });
+        assert_eq!(complaints.take(), [""; 0]);
+    }
+}
+
+#[test]
+fn of_equal_timestamps_the_first_is_indexed_after_a_cut() {
+    let (_simulation, node) = simulation(15);
     let disk = node.clone();
     run(&node, |reactor| async move {
-        let (opened, mut model) = filled(&reactor, 10).await;
-        opened.store.checkpoint().await.expect("made");
-        let len = model.batches[0].bytes.len() as u32;
-        let path = path_of(START, "index");
-        let mut index = disk.read_current(&path).expect("there");
-        index.truncate(16);
-        // The cut is at offset 6 of the segment, where the seventh batch begins.
-        index.extend([5, 6 * len].map(u32::to_be_bytes).concat());
-        disk.plant_file(&path, &index);
-        let end = opened.log.truncate_to(Offset(START + 6)).await;
-        model.truncate(end.expect("truncated").0);
-        check_state(&opened.log, &model).await;
-        check_segments(&reactor, &disk, &opened.log, &model).await;
+        let (opened, mut model) = begun(&reactor).await;
+        for count in [3, 4] {
+            for _ in 0..count {
+                append(&opened.log, &mut model, 0, &batch(1, 100, 5_000));
+            }
+            let end = opened.log.truncate_to(Offset(model.end() - 1)).await;
+            model.truncate(end.expect("truncated").0);
+            opened.store.checkpoint().await.expect("made");
+            check_segments(&reactor, &disk, &opened.log, &model).await;
+        }
     });
 }
 
@@ -320,7 +353,7 @@ fn a_cut_is_covered_by_the_next_checkpoint() {
 fn a_cut_above_the_recovery_point_leaves_the_checkpoint_as_it_is() {
     let (_simulation, node) = simulation(11);
     let disk = node.clone();
-    let model = run(&node, |reactor| async move {
+    let end = run(&node, |reactor| async move {
         let (opened, mut model) = filled(&reactor, 6).await;
         opened.store.checkpoint().await.expect("made");
         fill(&opened, &mut model, 4);
@@ -330,11 +363,19 @@ fn a_cut_above_the_recovery_point_leaves_the_checkpoint_as_it_is() {
             model.truncate(end.expect("truncated").0);
             check_state(&opened.log, &model).await;
         }
-        model
+        // The file is written for another reason.
+        disk.clear_faults();
+        opened.log.set_high_watermark(opened.log.log_end_offset());
+        let deleted = opened.log.delete_records(Offset(START + 1)).await;
+        assert_eq!(deleted.expect("deleted").0, START + 1);
+        model.end()
     });
     node.crash(CrashOptions::keep(KeepUnsynced::None));
-    node.clear_faults();
-    assert_eq!(open_whole(&node, &model).scanned_bytes, 0);
+    run(&node, move |reactor| async move {
+        let opened = opened(&reactor).await;
+        assert_eq!(opened.log.log_end_offset().0, end);
+        assert_eq!(opened.recovery.scanned_bytes, 0);
+    });
 }
 
 #[test]
