@@ -157,8 +157,7 @@ impl Log {
         } else if !self.load_last_segment(last).await? {
             return Ok(false);
         }
-        let end = self.state.borrow().end();
-        self.rebuild_producers(end).await?;
+        self.rebuild_producers().await?;
         Ok(true)
     }
 
@@ -307,7 +306,7 @@ impl Log {
             });
             state.snapshot = Some(place.snapshot);
         }
-        if place.snapshot < 0 {
+        if place.snapshot == -1 {
             return Ok(());
         }
         match self.read_snapshot(place.snapshot).await? {
@@ -315,26 +314,22 @@ impl Log {
                 self.state.borrow_mut().producers = states;
                 Ok(())
             }
-            None => {
-                let end = self.state.borrow().end();
-                self.rebuild_producers(end).await
-            }
+            None => self.rebuild_producers().await,
         }
     }
 
     /// Sets the state to the start of the last of `found`; what comes before is believed.
     async fn start_at_segment(self: &Rc<Self>, found: &[FoundSegment]) -> Result<(), StorageError> {
         let now_ms = self.store.reactor.wall_clock_ms();
-        let end = {
+        {
             let mut state = self.state.borrow_mut();
             state.segments = found.iter().map(|found| found.segment(now_ms)).collect();
             let active = state.active_mut();
             active.size = 0;
             active.max_timestamp = Some(MaxTimestamp::NONE);
             state.log_end_offset = state.active().base_offset;
-            state.end()
-        };
-        self.rebuild_producers(end).await
+        }
+        self.rebuild_producers().await
     }
 
     /// Completes the files of the segment scanned last, and begins the next one.
@@ -499,52 +494,52 @@ impl Log {
         self.truncate_fully_and_start_at(Offset(log_start)).await
     }
 
-    /// The producers as they were at `end`: the newest snapshot up to there that can be read, and
-    /// the batches since.
-    pub(crate) async fn rebuild_producers(self: &Rc<Self>, end: Point) -> Result<(), StorageError> {
-        let (mut states, from) = self.newest_snapshot(end.offset).await?;
-        let known = from.unwrap_or(-1);
-        let from = from.unwrap_or(0);
+    /// The producers as they are at the end of the log: the newest snapshot up to there that can be
+    /// read, and the batches since.
+    pub(crate) async fn rebuild_producers(self: &Rc<Self>) -> Result<(), StorageError> {
+        let end_offset = self.state.borrow().log_end_offset;
+        let (mut states, snapshot) = self.newest_snapshot(end_offset).await?;
         let mut changed = false;
-        let segments: Vec<i64> = {
-            let state = self.state.borrow();
-            let first = state.segment_index(self.segment_of_in(&state, from));
-            let bases = state.segments.iter().map(|segment| segment.base_offset);
-            bases.skip(first.unwrap_or(0)).collect()
-        };
-        for segment in segments {
-            if segment >= end.offset || from >= end.offset {
-                break;
-            }
-            let mut position = self.checked_floor(segment, from).await?;
-            let mut walker = Walker::new(self, segment);
-            while let Some(found) = walker.at(position).await? {
-                if found.header.base_offset.0 >= end.offset {
-                    break;
-                }
-                if found.header.last_offset().0 >= from {
-                    changed |= states.update(&found.header);
-                }
-                position += found.header.size_in_bytes() as u64;
-            }
+        if snapshot != Some(end_offset) {
+            changed = self.take_in_producers(&mut states, snapshot).await?;
         }
         let now_ms = self.store.reactor.wall_clock_ms();
         let mut state = self.state.borrow_mut();
         states.expire(now_ms, state.config.producer_id_expiration_ms);
         state.snapshot = match (changed, states.is_empty()) {
             (_, true) => Some(-1),
-            (false, false) => Some(known),
+            (false, false) => snapshot,
             (true, false) => None,
         };
         state.producers = states;
         Ok(())
     }
 
-    fn segment_of_in(&self, state: &LogState, offset: i64) -> i64 {
-        let above = state
-            .segments
-            .partition_point(|segment| segment.base_offset <= offset);
-        state.segments[above.saturating_sub(1)].base_offset
+    /// Takes the batches behind a snapshot into its producers. Whether they changed.
+    async fn take_in_producers(
+        &self,
+        states: &mut ProducerStates,
+        snapshot: Option<i64>,
+    ) -> Result<bool, StorageError> {
+        let from = snapshot.unwrap_or(0);
+        let first = self.segment_of(from);
+        let segments: Vec<i64> = {
+            let state = self.state.borrow();
+            let bases = state.segments.iter().map(|segment| segment.base_offset);
+            bases.filter(|&base| base >= first).collect()
+        };
+        let mut changed = false;
+        for segment in segments {
+            let mut position = self.checked_floor(segment, from).await?;
+            let mut walker = Walker::new(self, segment);
+            while let Some(found) = walker.at(position).await? {
+                if found.header.last_offset().0 >= from {
+                    changed |= states.update(&found.header);
+                }
+                position += found.header.size_in_bytes() as u64;
+            }
+        }
+        Ok(changed)
     }
 
     /// The newest snapshot up to `offset` that can be read; others on the way are removed.

@@ -181,7 +181,9 @@ mod tests {
     fn round_trip_and_damage() {
         let text = to_text(&entries());
         assert!(text.starts_with(
-            "millstream-checkpoint 1\na 0 AAAAAAAAAAAAAAAAAAAABQ 123 100 4321 120 77 119 3 122\n"
+            "millstream-checkpoint 1\n\
+             a 0 AAAAAAAAAAAAAAAAAAAABQ 123 100 4321 120 77 119 3 122\n\
+             b.c 7 - 123 -1 0 -1 -1 -1 3 122\ncrc "
         ));
         assert_eq!(parse(text.as_bytes()), Some(entries()));
         for index in 0..text.len() - 1 {

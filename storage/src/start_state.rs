@@ -319,7 +319,135 @@ async fn remove(fs: &FileSystem, path: &Path) -> Result<(), StorageError> {
 
 #[cfg(test)]
 mod tests {
+    use millstream_reactor::sim::{DiskFault, DiskOperation, Node, Simulation};
+
     use super::*;
+
+    const ROOT: &str = "/data";
+
+    fn path(name: &str) -> String {
+        format!("{ROOT}/{name}")
+    }
+
+    fn name(topic: &str) -> LogName {
+        (topic.to_owned(), PartitionIndex(0))
+    }
+
+    /// Topics, and the recovery point of each.
+    fn entries(of: &[(&str, i64)]) -> CheckpointEntries {
+        let entry = |recovery_point| CheckpointEntry {
+            topic_id: None,
+            recovery_point: Offset(recovery_point),
+            place: None,
+            log_start_offset: Offset(0),
+            high_watermark: Offset(0),
+        };
+        of.iter()
+            .map(|&(topic, recovery_point)| (name(topic), entry(recovery_point)))
+            .collect()
+    }
+
+    /// A node with these files at its root.
+    fn node(files: &[(&str, &str)]) -> (Simulation, Node) {
+        let simulation = Simulation::with_seed(1);
+        let node = simulation.add_node("broker");
+        node.make_dir(ROOT);
+        for (name, text) in files {
+            node.plant_file(path(name), text.as_bytes());
+        }
+        (simulation, node)
+    }
+
+    fn take(node: &Node) -> Result<StartState, StorageError> {
+        let reactor = node.reactor();
+        let taken = node.run(async move { StartState::take(&reactor, ROOT.as_ref()).await });
+        taken.expect("no crash")
+    }
+
+    #[test]
+    fn checkpoints_of_shards_replace_what_they_started_from() {
+        let text = |of| recovery_checkpoint::to_text(&entries(of));
+        let (_simulation, node) = node(&[
+            (START_FILE, &text(&[("a", 1), ("b", 1), ("c", 1)])),
+            ("millstream-checkpoint-0", &text(&[("a", 2)])),
+            ("millstream-checkpoint-7", &text(&[("b", 3)])),
+        ]);
+        let merged = entries(&[("a", 2), ("b", 3), ("c", 1)]);
+        assert_eq!(take(&node).expect("readable").entries, merged);
+        let start = node.read_durable(path(START_FILE));
+        let start = start.expect("it is there for the next start");
+        assert_eq!(recovery_checkpoint::parse(&start), Some(merged));
+        for shard in ["millstream-checkpoint-0", "millstream-checkpoint-7"] {
+            assert_eq!(
+                node.read_durable(path(shard)),
+                None,
+                "{shard} is out of date"
+            );
+        }
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_read_or_tidied_is_an_error() {
+        let faults = [
+            (DiskOperation::Read, "millstream-checkpoint-0"),
+            (DiskOperation::Read, CLEAN_SHUTDOWN_FILE),
+            (DiskOperation::Write, START_FILE),
+            (DiskOperation::Directory, "millstream-checkpoint-0"),
+            (DiskOperation::Directory, CLEAN_SHUTDOWN_FILE),
+        ];
+        for (operation, name) in faults {
+            let shard = recovery_checkpoint::to_text(&entries(&[("a", 1)]));
+            let marker = r#"{"version":0,"brokerEpoch":17}"#;
+            let (_simulation, node) = node(&[
+                ("millstream-checkpoint-0", &shard),
+                (CLEAN_SHUTDOWN_FILE, marker),
+            ]);
+            node.inject(DiskFault::new(operation, path(name), 5));
+            let error = take(&node).expect_err("it fails").to_string();
+            assert!(error.contains(name), "{error}");
+            let state = take(&node).expect("the fault is spent");
+            assert_eq!(state.entries, entries(&[("a", 1)]));
+        }
+    }
+
+    #[test]
+    fn a_log_that_nobody_opened_is_as_clean_as_it_was_found() {
+        let stop = |found_clean: bool, folder: bool| {
+            let (_simulation, node) = node(&[]);
+            if folder {
+                node.make_dir(path("a-0"));
+            }
+            let start = StartState {
+                clean: found_clean,
+                entries: entries(&[("a", 4)]),
+                ..StartState::default()
+            };
+            let shard = ClosedShard {
+                logs: entries(&[("b", 6)]).into_iter().collect(),
+                clean: true,
+                ..ClosedShard::default()
+            };
+            let reactor = node.reactor();
+            let finished = node.run(async move {
+                finish_clean_shutdown(&reactor, ROOT.as_ref(), &start, &[shard], 1).await
+            });
+            let clean = finished
+                .expect("no crash")
+                .expect("the root can be written");
+            let marked = node.read_durable(path(CLEAN_SHUTDOWN_FILE)).is_some();
+            assert_eq!(marked, clean);
+            let text = node.read_durable(path(RECOVERY_POINT_FILE));
+            let offsets = text.map(|text| {
+                let points = OffsetCheckpoint::parse(&text).expect("as it was written");
+                let of = |topic| points.get(topic, PartitionIndex(0)).map(|offset| offset.0);
+                (of("a"), of("b"))
+            });
+            (clean, offsets)
+        };
+        assert_eq!(stop(true, true), (true, Some((Some(4), Some(6)))));
+        assert_eq!(stop(false, true), (false, None));
+        assert_eq!(stop(false, false), (true, Some((None, Some(6)))));
+    }
 
     #[test]
     fn markers() {

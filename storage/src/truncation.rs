@@ -376,7 +376,7 @@ impl Log {
         // will be given to other records.
         let dir = self.dir.borrow().clone();
         self.store.sync_dir(&dir).await?;
-        self.rebuild_producers(end).await?;
+        self.rebuild_producers().await?;
         let newly_dirty = !std::mem::replace(&mut self.state.borrow_mut().dirty, true);
         if newly_dirty {
             self.store.note_dirty(self);

@@ -94,7 +94,7 @@ pub fn produced(count: usize, len: usize, producer: (i64, i16, i32)) -> Bytes {
     build(count, len, 1_000, Some(producer))
 }
 
-fn build(count: usize, len: usize, timestamp: i64, producer: Option<(i64, i16, i32)>) -> Bytes {
+pub fn build(count: usize, len: usize, timestamp: i64, producer: Option<(i64, i16, i32)>) -> Bytes {
     let mut builder = BatchBuilder::new(Codec::None);
     if let Some((id, epoch, sequence)) = producer {
         builder = builder.producer(ProducerId(id), epoch, sequence);
@@ -130,12 +130,15 @@ pub struct Kept {
 /// The batches that are in the log, by what the test did.
 #[derive(Debug, Default, Clone)]
 pub struct Model {
+    /// The offset that the first batch got.
+    pub start: i64,
     pub batches: Vec<Kept>,
 }
 
 impl Model {
     pub fn end(&self) -> i64 {
-        self.batches.last().map_or(0, |batch| batch.next_offset)
+        let last = self.batches.last();
+        last.map_or(self.start, |batch| batch.next_offset)
     }
 
     pub fn truncate(&mut self, end: i64) {
@@ -225,4 +228,65 @@ fn check_batches(bytes: &[u8]) -> (usize, Offset) {
         count += 1;
     }
     (count, next)
+}
+
+/// The index files of a segment that holds these batches, as Kafka makes them: an entry for each
+/// batch that begins more than the interval behind the one before, with the largest timestamp so
+/// far if that is news. A full segment ends with its largest timestamp.
+fn indexes(base: i64, batches: &[&Kept], interval: u32, full: bool) -> (Vec<u8>, Vec<u8>) {
+    let (mut offsets, mut times) = (Vec::new(), Vec::new());
+    let (mut position, mut indexed) = (0u32, 0u32);
+    let (mut largest, mut of_largest, mut told) = (-1, base, -1);
+    for (index, batch) in batches.iter().enumerate() {
+        let header = BatchHeader::parse(&batch.bytes).expect("a batch");
+        let last = header.last_offset().0;
+        if header.max_timestamp > largest {
+            (largest, of_largest) = (header.max_timestamp, last);
+        }
+        let due = position - indexed > interval;
+        if due {
+            offsets.extend(((last - base) as u32).to_be_bytes());
+            offsets.extend(position.to_be_bytes());
+            indexed = position;
+        }
+        let ends = full && index + 1 == batches.len();
+        if (due || ends) && largest > told {
+            times.extend(largest.to_be_bytes());
+            times.extend(((of_largest - base) as u32).to_be_bytes());
+            told = largest;
+        }
+        position += batch.bytes.len() as u32;
+    }
+    (offsets, times)
+}
+
+/// The base offset of each segment in the folder, oldest first.
+pub async fn bases_in_folder(reactor: &Reactor) -> Vec<i64> {
+    let entries = reactor.fs().read_dir(DIR.as_ref()).await.expect("there");
+    let base = |name: &str| name.strip_suffix(".log")?.parse().ok();
+    let files = entries.iter().filter(|entry| !entry.is_dir);
+    let mut bases: Vec<i64> = files.filter_map(|file| base(&file.name)).collect();
+    bases.sort_unstable();
+    bases
+}
+
+/// The segments on the device hold these batches and nothing else, and their indexes are those
+/// that the batches got when they were appended one after the other.
+pub async fn check_segments(reactor: &Reactor, node: &Node, log: &Log, model: &Model) {
+    let bases = log.segment_base_offsets();
+    assert_eq!(bases_in_folder(reactor).await, bases);
+    let interval = log.config().index_interval_bytes;
+    for (index, &base) in bases.iter().enumerate() {
+        let next = bases.get(index + 1).copied();
+        let batches = model.batches.iter().filter(|batch| {
+            batch.base_offset >= base && next.is_none_or(|next| batch.next_offset <= next)
+        });
+        let batches: Vec<&Kept> = batches.collect();
+        let bytes: Vec<u8> = batches.iter().flat_map(|b| b.bytes.clone()).collect();
+        let (offsets, times) = indexes(base, &batches, interval, next.is_some());
+        for (suffix, expected) in [("log", bytes), ("index", offsets), ("timeindex", times)] {
+            let path = format!("{DIR}/{base:020}.{suffix}");
+            assert_eq!(node.read_durable(&path), Some(expected), "{path}");
+        }
+    }
 }

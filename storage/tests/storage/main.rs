@@ -12,4 +12,6 @@ mod harness;
 mod lifecycle;
 mod logging;
 mod reading;
+mod recovering;
 mod retention;
+mod truncating;
