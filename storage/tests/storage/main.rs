@@ -13,4 +13,5 @@ mod lifecycle;
 mod logging;
 mod reading;
 mod retention;
+mod sharing;
 mod writing;
