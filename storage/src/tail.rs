@@ -82,16 +82,6 @@ pub(crate) enum FirstBlock {
     Joined(TailBuffer),
 }
 
-impl std::fmt::Debug for Chunk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Chunk")
-            .field("segment", &self.segment)
-            .field("file_position", &self.file_position)
-            .field("len", &self.buffer.len())
-            .finish_non_exhaustive()
-    }
-}
-
 impl Chunk {
     /// A chunk that goes on at `start`, in an empty buffer. `carried` are the bytes between the
     /// block boundary and `start`, if they are in memory.
@@ -173,7 +163,10 @@ impl Chunk {
     pub(crate) fn slice(&self, from: u64, to: u64) -> TailSlice {
         assert!(
             self.first_position <= from && to <= self.end_position(),
-            "[{from}, {to}) of {self:?}"
+            "[{from}, {to}) of segment {} from {} to {}",
+            self.segment,
+            self.first_position,
+            self.end_position()
         );
         self.buffer
             .slice((from - self.file_position) as usize..(to - self.file_position) as usize)
@@ -320,7 +313,7 @@ impl Tail {
 mod tests {
     use super::*;
 
-    /// A chunk of 64 KiB, `len` of them filled, and when it was begun.
+    /// A chunk of 128 KiB, `len` bytes of them filled, and when it was begun.
     fn chunk(len: usize) -> (Chunk, Instant) {
         let since = Instant::now();
         let start = Point {
@@ -328,27 +321,27 @@ mod tests {
             position: 0,
             offset: 0,
         };
-        let mut chunk = Chunk::new(TailBuffer::with_capacity(64 << 10), start, None, since);
+        let mut chunk = Chunk::new(TailBuffer::with_capacity(128 << 10), start, None, since);
         chunk.buffer.append(&vec![1; len], |_| ());
         (chunk, since)
     }
 
     #[test]
     fn buffers_follow_the_rate() {
-        let (chunk, since) = chunk(60 << 10);
+        let (chunk, since) = chunk(120 << 10);
         let after = |ms| chunk.next_capacity(since + Duration::from_millis(ms));
-        assert_eq!(after(49), 256 << 10);
-        assert_eq!(after(50), 64 << 10);
-        assert_eq!(after(500), 64 << 10);
-        assert_eq!(after(501), SMALLEST_BUFFER_BYTES);
+        assert_eq!(after(49), 512 << 10);
+        assert_eq!(after(50), 128 << 10);
+        assert_eq!(after(500), 128 << 10);
+        assert_eq!(after(501), 32 << 10);
     }
 
     #[test]
     fn a_buffer_that_was_hardly_used_is_followed_by_the_smallest() {
-        let (half, since) = chunk(32 << 10);
+        let (half, since) = chunk(64 << 10);
         assert_eq!(half.next_capacity(since), SMALLEST_BUFFER_BYTES);
-        let (more, since) = chunk((32 << 10) + 1);
-        assert_eq!(more.next_capacity(since), 256 << 10);
+        let (more, since) = chunk((64 << 10) + 1);
+        assert_eq!(more.next_capacity(since), 512 << 10);
     }
 
     fn point(segment: i64, position: u64, offset: i64) -> Point {

@@ -7,7 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_protocol::{LeaderEpoch, Offset};
 use millstream_reactor::Reactor;
-use millstream_reactor::sim::{CrashOptions, DiskFault, DiskOperation, KeepUnsynced, Node};
+use millstream_reactor::sim::{
+    CrashOptions, DiskFault, DiskOperation, DiskOptions, KeepUnsynced, Node, Simulation,
+    SimulationOptions,
+};
 use millstream_storage::{
     AppendError, AppendOrigin, Durability, Log, LogConfig, StorageError, StoreConfig,
 };
@@ -181,19 +184,20 @@ fn a_write_goes_on_from_the_end_of_one_buffer_into_the_next() {
         let log = opened.expect("opens").log;
         let (mut model, len) = (Model::default(), 100_003);
         let bytes = sized(len);
-        // Buffers of 16, 64, 256 and 1024 KiB, and most of one of 4 MiB.
+        // Three smaller buffers, and more than half of one of 4 MiB.
         for _ in 0..45 {
             append(&log, &mut model, 0, &bytes);
         }
         written(&log, 45).await;
-        for _ in 0..15 {
+        // The rest of it, and a part of another one.
+        for _ in 0..25 {
             append(&log, &mut model, 0, &bytes);
         }
         log.progress().notified().await;
         while log.written_offset().0 == 45 {
             log.progress().notified().await;
         }
-        assert_eq!(log.written_offset().0, 60);
+        assert_eq!(log.written_offset().0, 70);
     });
 }
 
@@ -456,28 +460,48 @@ fn a_flush_that_succeeds_does_not_mean_that_there_is_room() {
 
 #[test]
 fn what_is_appended_while_a_log_goes_to_rest_is_kept() {
-    for seed in 0..30 {
-        let (_simulation, node) = simulation(seed);
+    let micros = Duration::from_micros;
+    for seed in 0..20 {
+        // Only writes take long, of which one is the cut of a file that goes to rest.
+        let simulation = Simulation::new(SimulationOptions {
+            seed,
+            disk: DiskOptions {
+                write_latency: micros(1_000)..=micros(10_000),
+                sync_latency: micros(10)..=micros(10),
+                directory_latency: micros(10)..=micros(10),
+                ..DiskOptions::default()
+            },
+            ..SimulationOptions::default()
+        });
+        let node = simulation.add_node("broker");
+        node.make_dir(ROOT);
         let disk = node.clone();
         let model = run(&node, |reactor| async move {
             let store = StoreConfig {
-                checkpoint_interval: Duration::from_millis(20),
+                checkpoint_interval: Duration::from_secs(10),
                 ..roomy()
             };
             let opened = open(&reactor, store, LogConfig::default()).await;
             let log = opened.expect("opens").log;
             let mut model = Model::default();
             append(&log, &mut model, 0, &sized(1_000));
-            log.flush().await.expect("flushed");
-            // The checkpoint of an interval, and nothing at its end.
-            reactor.sleep(Duration::from_millis(35)).await;
-            let operations = disk.disk_operations();
-            while disk.disk_operations() == operations {
-                reactor.sleep(Duration::from_micros(10)).await;
+            reactor.sleep(Duration::from_millis(19_900)).await;
+            // It rests after the second checkpoint, whose file is first written under another name.
+            let file_is_written = || disk.read_current("/data/millstream-checkpoint-0.tmp");
+            while file_is_written().is_none() {
+                reactor.sleep(micros(10)).await;
             }
+            while file_is_written().is_some() {
+                reactor.sleep(micros(10)).await;
+            }
+            reactor.sleep(micros(500)).await;
+            let size = || disk.read_current(FIRST_LOG).expect("there").len();
+            assert!(size() > 1_000, "it is not yet cut");
             append(&log, &mut model, 0, &sized(1_000));
+            while size() > 1_000 {
+                reactor.sleep(micros(10)).await;
+            }
             log.flush().await.expect("flushed");
-            reactor.sleep(Duration::from_millis(5)).await;
             model
         });
         check_after_power_cut(&node, &model);
