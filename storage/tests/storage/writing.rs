@@ -290,6 +290,11 @@ fn a_log_whose_space_cannot_be_made_goes_offline_unless_the_disk_is_full() {
             assert_eq!(offline.is_some(), goes_offline, "{offline:?}");
             let told = offline.is_none_or(|told| told.contains("make space in"));
             assert!(told);
+            // What failed is not tried again: nobody knows what is on the disk.
+            let (operations, flushed) = (disk.disk_operations(), log.flushed_offset());
+            reactor.sleep(Duration::from_secs(1)).await;
+            assert_eq!(disk.disk_operations(), operations);
+            assert_eq!(log.flushed_offset(), flushed);
         });
     }
 }
