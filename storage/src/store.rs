@@ -276,10 +276,9 @@ impl ShardStore {
     }
 
     pub(crate) fn note_appended(&self, bytes: u64) {
-        let before = self.unchecked_bytes.get();
-        self.unchecked_bytes.set(before + bytes);
-        let limit = self.config.checkpoint_bytes;
-        if before < limit && before + bytes >= limit {
+        let unchecked = self.unchecked_bytes.get() + bytes;
+        self.unchecked_bytes.set(unchecked);
+        if unchecked >= self.config.checkpoint_bytes {
             self.checkpoint_wanted.notify_waiters();
         }
     }
@@ -399,11 +398,11 @@ impl ShardStore {
     async fn make_checkpoints(weak: Weak<ShardStore>, reactor: Reactor) {
         loop {
             let (interval, wanted) = match weak.upgrade() {
-                Some(store) if !store.closed.get() => (
+                Some(store) => (
                     store.config.checkpoint_interval,
                     store.checkpoint_wanted.notified(),
                 ),
-                _ => return,
+                None => return,
             };
             let sleep = std::pin::pin!(reactor.sleep(interval));
             let wanted = std::pin::pin!(wanted);

@@ -82,16 +82,6 @@ pub(crate) enum FirstBlock {
     Joined(TailBuffer),
 }
 
-impl std::fmt::Debug for Chunk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Chunk")
-            .field("segment", &self.segment)
-            .field("file_position", &self.file_position)
-            .field("len", &self.buffer.len())
-            .finish_non_exhaustive()
-    }
-}
-
 impl Chunk {
     /// A chunk that goes on at `start`, in an empty buffer. `carried` are the bytes between the
     /// block boundary and `start`, if they are in memory.
@@ -173,7 +163,10 @@ impl Chunk {
     pub(crate) fn slice(&self, from: u64, to: u64) -> TailSlice {
         assert!(
             self.first_position <= from && to <= self.end_position(),
-            "[{from}, {to}) of {self:?}"
+            "[{from}, {to}) of segment {} from {} to {}",
+            self.segment,
+            self.first_position,
+            self.end_position()
         );
         self.buffer
             .slice((from - self.file_position) as usize..(to - self.file_position) as usize)
@@ -295,18 +288,16 @@ impl Tail {
         (chunk.segment == segment).then_some(chunk)
     }
 
-    /// Gives the chunk at `file_position` the bytes before its first batch. Several chunks may
-    /// begin in one block: it is the one before which as many bytes lie.
-    pub(crate) fn set_prefix(&mut self, segment: i64, file_position: u64, prefix: Bytes) {
-        for chunk in &mut self.chunks {
-            if chunk.segment == segment
-                && chunk.file_position == file_position
-                && chunk.first_position == file_position + prefix.len() as u64
-                && matches!(chunk.lead, Lead::InFile)
-            {
-                chunk.lead = Lead::Read(prefix.clone());
-            }
-        }
+    /// Gives the chunk whose first batch is at `first_position` the bytes of its block before that.
+    pub(crate) fn set_prefix(&mut self, segment: i64, first_position: u64, prefix: Bytes) {
+        let count = self.count_from(segment, first_position);
+        let chunk = self.chunks.range_mut(..count).next_back();
+        let chunk = chunk.expect("what is not written stays");
+        assert_eq!(
+            (chunk.segment, chunk.first_position),
+            (segment, first_position)
+        );
+        chunk.lead = Lead::Read(prefix);
     }
 
     /// Removes the oldest chunk, if all of it is below `written`.
@@ -322,7 +313,7 @@ impl Tail {
 mod tests {
     use super::*;
 
-    /// A chunk of 64 KiB, `len` of them filled, and when it was begun.
+    /// A chunk of 128 KiB, `len` bytes of them filled, and when it was begun.
     fn chunk(len: usize) -> (Chunk, Instant) {
         let since = Instant::now();
         let start = Point {
@@ -330,26 +321,132 @@ mod tests {
             position: 0,
             offset: 0,
         };
-        let mut chunk = Chunk::new(TailBuffer::with_capacity(64 << 10), start, None, since);
+        let mut chunk = Chunk::new(TailBuffer::with_capacity(128 << 10), start, None, since);
         chunk.buffer.append(&vec![1; len], |_| ());
         (chunk, since)
     }
 
     #[test]
     fn buffers_follow_the_rate() {
-        let (chunk, since) = chunk(60 << 10);
+        let (chunk, since) = chunk(120 << 10);
         let after = |ms| chunk.next_capacity(since + Duration::from_millis(ms));
-        assert_eq!(after(49), 256 << 10);
-        assert_eq!(after(50), 64 << 10);
-        assert_eq!(after(500), 64 << 10);
-        assert_eq!(after(501), SMALLEST_BUFFER_BYTES);
+        assert_eq!(after(49), 512 << 10);
+        assert_eq!(after(50), 128 << 10);
+        assert_eq!(after(500), 128 << 10);
+        assert_eq!(after(501), 32 << 10);
     }
 
     #[test]
     fn a_buffer_that_was_hardly_used_is_followed_by_the_smallest() {
-        let (half, since) = chunk(32 << 10);
+        let (half, since) = chunk(64 << 10);
         assert_eq!(half.next_capacity(since), SMALLEST_BUFFER_BYTES);
-        let (more, since) = chunk((32 << 10) + 1);
-        assert_eq!(more.next_capacity(since), 256 << 10);
+        let (more, since) = chunk((64 << 10) + 1);
+        assert_eq!(more.next_capacity(since), 512 << 10);
+    }
+
+    fn point(segment: i64, position: u64, offset: i64) -> Point {
+        Point {
+            segment,
+            position,
+            offset,
+        }
+    }
+
+    /// Adds a chunk of one-record batches of `len` bytes each.
+    fn add(tail: &mut Tail, start: Point, len: usize, count: i64) {
+        let carried = tail.chunks.back().filter(|_| start.position > 0);
+        let carried = carried.and_then(Chunk::partial_block);
+        let buffer = TailBuffer::with_capacity(64 << 10);
+        let mut chunk = Chunk::new(buffer, start, carried.as_deref(), Instant::now());
+        for offset in start.offset..start.offset + count {
+            let position = chunk.end_position();
+            chunk.buffer.append(&vec![1; len], |_| ());
+            chunk.note_batch(position, offset, offset + 1);
+        }
+        tail.chunks.push_back(chunk);
+    }
+
+    /// Segment 0 in two chunks, [0, 10 240) and [10 240, 16 384), then segment 16, [0, 6 144).
+    /// Every batch has 1024 bytes.
+    fn tail() -> Tail {
+        let mut tail = Tail::new(64 << 10);
+        add(&mut tail, point(0, 0, 0), 1024, 10);
+        add(&mut tail, point(0, 10_240, 10), 1024, 6);
+        add(&mut tail, point(16, 0, 16), 1024, 6);
+        tail
+    }
+
+    #[test]
+    fn a_position_is_looked_for_in_its_segment() {
+        let tail = tail();
+        let at = |segment, position| {
+            let chunk = tail.chunk_at(segment, position);
+            chunk.map(|chunk| chunk.first_offset)
+        };
+        let above = |segment, position| {
+            let chunks = tail.above(segment, position);
+            chunks.map(|chunk| chunk.first_offset).collect::<Vec<_>>()
+        };
+        // Segment and position; where the chunk begins that holds it, those above, and the next.
+        let cases = [
+            (0, 0, Some(0), &[0, 10][..], Some(10_240)),
+            (0, 10_239, Some(0), &[0, 10], Some(10_240)),
+            (0, 10_240, Some(10), &[10], None),
+            (0, 16_383, Some(10), &[10], None),
+            (0, 16_384, None, &[], None),
+            (16, 0, Some(16), &[16], None),
+            (16, 6_144, None, &[], None),
+            (5, 0, None, &[], None),
+            (20, 0, None, &[], None),
+        ];
+        for (segment, position, held_by, those_above, next) in cases {
+            let place = (segment, position);
+            assert_eq!(at(segment, position), held_by, "{place:?}");
+            assert_eq!(above(segment, position), those_above, "{place:?}");
+            assert_eq!(tail.next_start(segment, position), next, "{place:?}");
+        }
+    }
+
+    #[test]
+    fn a_search_begins_less_than_4_kib_before_the_batch() {
+        let tail = tail();
+        // Of each segment the offset, the start of its batch, and where the search begins.
+        let cases = [
+            (0, 0, 0, 0),
+            (0, 3, 3_072, 0),
+            (0, 4, 4_096, 4_096),
+            (0, 9, 9_216, 8_192),
+            (0, 10, 10_240, 10_240),
+            (0, 15, 15_360, 14_336),
+            (16, 16, 0, 0),
+            (16, 21, 5_120, 4_096),
+        ];
+        for (segment, offset, position, begin) in cases {
+            let place = (segment, offset);
+            let by_offset = tail.floor_of_offset(segment, offset);
+            assert_eq!(by_offset, Some(begin), "{place:?}");
+            let by_position = tail.floor_of_position(segment, position);
+            assert_eq!(by_position, Some(begin), "{place:?}");
+        }
+        for (segment, offset) in [(-1, 0), (5, 8), (20, 30)] {
+            assert_eq!(tail.floor_of_offset(segment, offset), None);
+            assert_eq!(tail.floor_of_position(segment, 0), None);
+        }
+    }
+
+    #[test]
+    fn only_what_is_written_to_its_end_leaves_memory() {
+        let cases = [
+            (point(0, 10_239, 9), false),
+            (point(0, 10_240, 10), true),
+            (point(16, 0, 16), true),
+            (point(-1, 20_000, 0), false),
+        ];
+        for (written, leaves) in cases {
+            let mut tail = tail();
+            let left = tail.pop_written(written).map(|chunk| chunk.first_offset);
+            assert_eq!(left, leaves.then_some(0), "{written:?}");
+            assert_eq!(tail.chunks.len(), 3 - usize::from(leaves));
+        }
     }
 }

@@ -99,7 +99,8 @@ impl Log {
             {
                 let mut state = self.state.borrow_mut();
                 // What is above the end was truncated meanwhile.
-                if state.flushed.offset >= target.min(state.log_end_offset) {
+                let target = target.min(state.log_end_offset);
+                if state.flushed.offset >= target {
                     return Ok(());
                 }
                 if let Some(error) = &state.offline {
@@ -266,10 +267,11 @@ impl Log {
                 "the file is shorter than it was",
             ));
         }
+        let first_position = file_position + len as u64;
         let mut state = self.state.borrow_mut();
         state
             .tail
-            .set_prefix(segment, file_position, block.slice(..len));
+            .set_prefix(segment, first_position, block.slice(..len));
         Ok(())
     }
 
@@ -327,7 +329,7 @@ impl Log {
         let limit = u64::from(self.state.borrow().config.segment_bytes).next_multiple_of(BLOCK);
         let from = file.size.next_multiple_of(BLOCK);
         let to = (blocks_end + ahead).next_multiple_of(BLOCK).min(limit);
-        if to <= from || to <= blocks_end {
+        if to <= blocks_end {
             return Ok(());
         }
         let failed = |cause| self.write_error("make space in", end, cause);
@@ -479,9 +481,7 @@ impl LogState {
     fn has_work(&self) -> bool {
         let stands_still = self.writer.held > 0 || self.offline.is_some() || self.closed;
         !stands_still
-            && (self.epochs_are_due()
-                || self.written != self.end()
-                || (self.flushed != self.written && self.flush_is_due()))
+            && (self.epochs_are_due() || self.written != self.end() || self.flush_is_due())
     }
 
     /// Whether the file of epochs has to be written before the log goes on. An epoch that has no
@@ -500,7 +500,7 @@ impl LogState {
         self.config.durability == Durability::Fsync
             || unflushed >= MAX_UNFLUSHED_BYTES
             || (self.writer.flush_target > self.flushed.offset
-                && (self.written.offset >= self.writer.flush_target || self.written == self.end()))
+                && self.written.offset >= self.writer.flush_target)
     }
 
     /// Whether a flush would follow the next write, and be about nothing but that: if the disk has
@@ -527,7 +527,8 @@ impl LogState {
         if self.written.position < self.segments[index].size {
             return Some(self.next_write(segment));
         }
-        (index + 1 < self.segments.len()).then_some(Work::Seal(segment))
+        // There is more, and not of this segment.
+        Some(Work::Seal(segment))
     }
 
     /// The chunks of the segment from where it is written, as far as one write goes.

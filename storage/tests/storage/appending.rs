@@ -174,6 +174,27 @@ fn jitter_makes_segments_shorter_and_none_longer() {
 }
 
 #[test]
+fn jitter_is_anything_up_to_its_most() {
+    let (_simulation, node) = simulation(7);
+    run(&node, |reactor| async move {
+        let config = LogConfig {
+            segment_ms: 1_000,
+            segment_jitter_ms: 1,
+            ..LogConfig::default()
+        };
+        let log = opened(&reactor, config).await;
+        for index in 0..100 {
+            append_at(&log, &batch(1, 10, 1_000 * index), 1_000);
+        }
+        // The first segment has none.
+        let bases = &log.segment_base_offsets()[1..];
+        let lens: Vec<i64> = bases.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        // A millisecond less, and the second record is too late.
+        assert!(lens.contains(&1) && lens.contains(&2), "{lens:?}");
+    });
+}
+
+#[test]
 fn a_busy_log_gets_few_large_buffers() {
     let (_simulation, node) = simulation(8);
     run(&node, |reactor| async move {

@@ -15,3 +15,5 @@ mod reading;
 mod recovering;
 mod retention;
 mod truncating;
+mod sharing;
+mod writing;
