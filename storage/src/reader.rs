@@ -142,7 +142,7 @@ impl Log {
         Ok(ReadPlan::default())
     }
 
-    /// Waits while the files that hold `offset` are being replaced.
+    /// Waits while the files that hold `offset` are being replaced or cut.
     pub(crate) async fn wait_for_swap(&self, offset: i64) {
         loop {
             let progress = self.progress.notified();
@@ -155,7 +155,7 @@ impl Log {
     }
 
     /// The upper bound of what may be read from `from`.
-    fn check_range(&self, from: Offset, upper_bound: Offset) -> Result<i64, ReadError> {
+    pub(crate) fn check_range(&self, from: Offset, upper_bound: Offset) -> Result<i64, ReadError> {
         let state = self.state.borrow();
         if state.closed {
             return Err(ReadError::Storage(StorageError::Closed {
@@ -281,14 +281,18 @@ impl Log {
                 complete: true,
             });
         }
-        let by_position = self.floor_of_position(segment, limit.min(size)).await?;
+        let below = (limit - 1).min(size);
+        let by_position = self.floor_of_position(segment, below).await?;
         let mut position = by_position.max(from);
         if end_offset > upper {
-            let by_offset = self.floor_of_offset(segment, upper - 1).await?;
+            let by_offset = self.floor_of_offset(segment, upper).await?;
             position = by_position.min(by_offset).max(from);
         }
         let mut walker = Walker::new(self, segment);
-        while let Some(found) = walker.at(position).await? {
+        // What comes after as much as fits is not looked at: it may be damaged.
+        while position < limit
+            && let Some(found) = walker.at(position).await?
+        {
             let end = position + found.header.size_in_bytes() as u64;
             if end > limit || found.header.last_offset().0 >= upper {
                 return Ok(Span {
@@ -301,22 +305,23 @@ impl Log {
             position = end;
         }
         let (size, end_offset) = self.segment_bounds(segment)?;
+        let complete = position == size;
         Ok(Span {
             from,
             to: position,
-            next_offset: end_offset,
-            complete: position == size,
+            next_offset: if complete { end_offset } else { walker.after.1 },
+            complete,
         })
     }
 
     /// Adds whole batches between two positions, from memory where they are there.
-    async fn add_parts(
+    pub(crate) async fn add_parts(
         &self,
         plan: &mut ReadPlan,
         segment: i64,
         from: u64,
         to: u64,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<(), StorageError> {
         let mut position = from;
         let mut file: Option<File> = None;
         while position < to {
@@ -369,21 +374,9 @@ impl Log {
     /// and what goes wrong the next read will tell.
     fn read_ahead(&self, place: Place) {
         let key = (self.id, place.segment);
-        let Some(file) = self.store.read_files.borrow_mut().get(key) else {
-            return;
-        };
-        let len = {
-            let state = self.state.borrow();
-            let in_memory = state.tail.chunk_at(place.segment, place.position).is_some();
-            let Some(index) = state.segment_index(place.segment).filter(|_| !in_memory) else {
-                return;
-            };
-            let size = state.segments[index].size;
-            let memory = state.tail.next_start(place.segment, place.position);
-            let end = memory.map_or(size, |start| start.min(size));
-            READ_AHEAD_BYTES.min(end.saturating_sub(place.position))
-        };
-        if len > 0 {
+        let file = self.store.read_files.borrow_mut().get(key);
+        let len = self.state.borrow().bytes_ahead(place);
+        if let (Some(file), Some(len)) = (file, len) {
             let ahead = async move {
                 let _ = file.advise_will_need(place.position, len).await;
             };
@@ -525,26 +518,33 @@ impl Log {
         let Some(segment) = segment else {
             return Ok(false);
         };
-        let before = self.index_entries(segment).await?;
-        let rebuilt = self.rebuild_index(segment).await;
-        let differs = before != rebuilt;
-        if differs {
-            tracing::warn!("the offset index of segment {segment} was made anew: {error}");
-            let weight = rebuilt.len() + 64;
-            let key = (self.id, segment);
-            self.store.indexes.borrow_mut().insert(key, weight, rebuilt);
-            self.state.borrow_mut().hints.clear();
-        }
-        Ok(differs)
+        let known = self.index_entries(segment).await?;
+        let Some(rebuilt) = self.rebuild_index(segment, &known).await else {
+            return Ok(false);
+        };
+        tracing::warn!("the offset index of segment {segment} was made anew: {error}");
+        let weight = rebuilt.len() + 64;
+        let key = (self.id, segment);
+        self.store.indexes.borrow_mut().insert(key, weight, rebuilt);
+        self.state.borrow_mut().hints.clear();
+        Ok(true)
     }
 
-    /// The entries that a segment's batches give, up to the first that cannot be read.
-    async fn rebuild_index(&self, segment: i64) -> Bytes {
+    /// The entries that a segment's batches give, up to the first that cannot be read; none if
+    /// those that are known so far lead to batches, too. What lies behind damage is found by them.
+    async fn rebuild_index(&self, segment: i64, known: &[u8]) -> Option<Bytes> {
         let interval = u64::from(self.state.borrow().config.index_interval_bytes);
+        let known = OffsetIndexView::trusted(known);
         let mut entries = Vec::new();
-        let (mut position, mut last) = (0, 0);
+        let (mut position, mut last, mut true_ones) = (0, 0, 0);
         let mut walker = Walker::new(self, segment);
         while let Ok(Some(found)) = walker.at(position).await {
+            if true_ones < known.len() {
+                let entry = known.entry(true_ones);
+                let offset = segment + i64::from(entry.relative_offset);
+                let leads_here = u64::from(entry.position) == position;
+                true_ones += usize::from(leads_here && found.header.base_offset.0 <= offset);
+            }
             if position - last > interval {
                 let entry = OffsetEntry {
                     relative_offset: (found.header.last_offset().0 - segment) as u32,
@@ -555,7 +555,8 @@ impl Log {
             }
             position += found.header.size_in_bytes() as u64;
         }
-        entries.into()
+        let told = known.count_where(|entry| u64::from(entry.position) < position);
+        (true_ones < told).then(|| entries.into())
     }
 
     /// The entries of a segment's index file.
@@ -592,6 +593,18 @@ impl Log {
 }
 
 impl LogState {
+    /// How many bytes that are not in memory lie behind a place and are soon read.
+    fn bytes_ahead(&self, place: Place) -> Option<u64> {
+        let index = self.segment_index(place.segment)?;
+        if self.tail.chunk_at(place.segment, place.position).is_some() {
+            return None;
+        }
+        let memory = self.tail.next_start(place.segment, place.position);
+        let end = memory.unwrap_or(self.segments[index].size);
+        let len = end.saturating_sub(place.position);
+        (len > 0).then_some(len.min(READ_AHEAD_BYTES))
+    }
+
     /// The position in the last pending entry of which `below` holds, told its offset and
     /// position.
     fn floor_in_pending(&self, segment: i64, below: impl Fn((i64, u64)) -> bool) -> Option<u64> {
@@ -666,19 +679,18 @@ impl<'a> Walker<'a> {
         use millstream_reactor::BLOCK_SIZE;
 
         let file = self.log.read_file(self.segment).await?;
-        let block = BLOCK_SIZE as u64;
-        let (start, end) = if file.is_direct() {
-            let end = (position + SEARCH_BYTES).next_multiple_of(block);
-            (position - position % block, end)
-        } else {
-            (position, (position + SEARCH_BYTES).min(size))
-        };
+        let block = if file.is_direct() { BLOCK_SIZE as u64 } else { 1 };
+        let start = position - position % block;
+        let end = (position + SEARCH_BYTES).min(size);
+        let len = end.next_multiple_of(block) - start;
         let path = self.log.segment_path(self.segment, LOG_SUFFIX);
-        let bytes = file
-            .read_at(start, (end - start) as usize)
+        let mut bytes = file
+            .read_at(start, len as usize)
             .await
             .map_err(|cause| StorageError::io_at("read", &path, position, cause))?
             .into_bytes();
+        // What lies above the segment's end may have been read before it was written.
+        bytes.truncate((end - start) as usize);
         let lead = ((position - start) as usize).min(bytes.len());
         Ok(bytes.slice(lead..))
     }
@@ -708,5 +720,108 @@ impl<'a> Walker<'a> {
             return Err(damaged("an offset is below that of the batch before"));
         }
         Ok(header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use millstream_protocol::compression::Codec;
+    use millstream_protocol::record_batch::BatchBuilder;
+    use millstream_protocol::{LeaderEpoch, PartitionIndex, TopicId};
+    use millstream_reactor::sim::Simulation;
+
+    use super::*;
+    use crate::{AppendOrigin, LogConfig, ShardStore, StartState, StoreConfig};
+
+    fn place(offset: i64) -> Place {
+        Place {
+            offset,
+            segment: 0,
+            position: offset as u64 * 100,
+        }
+    }
+
+    #[test]
+    fn the_last_few_readers_are_remembered() {
+        let mut hints = ReadHints::default();
+        let known = |hints: &ReadHints| -> Vec<i64> {
+            let found = (0..20).filter_map(|offset| hints.find(offset));
+            found.map(|place| place.offset).collect()
+        };
+        for offset in 1..=4 {
+            hints.add(place(offset));
+            hints.add(place(offset));
+        }
+        assert_eq!(known(&hints), [1, 2, 3, 4]);
+        assert_eq!(hints.find(3), Some(place(3)));
+        for (offset, expected) in [
+            (5, [2, 3, 4, 5]),
+            (6, [3, 4, 5, 6]),
+            (4, [3, 4, 5, 6]),
+            (7, [4, 5, 6, 7]),
+            (8, [5, 6, 7, 8]),
+            (9, [6, 7, 8, 9]),
+        ] {
+            hints.add(place(offset));
+            assert_eq!(known(&hints), expected);
+        }
+        hints.clear();
+        assert_eq!(known(&hints), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_not_in_memory_is_read_ahead() {
+        let simulation = Simulation::with_seed(1);
+        let node = simulation.add_node("broker");
+        node.make_dir("/data");
+        let reactor = node.reactor();
+        let done = node.run(async move {
+            let start = StartState::take(&reactor, "/data".as_ref()).await;
+            let start = start.expect("a folder");
+            let config = StoreConfig::new("/data", 0);
+            let store = ShardStore::new(reactor.clone(), config, start);
+            let id = TopicId(uuid::Uuid::from_u128(1));
+            let config = LogConfig::default();
+            let opened = Log::open(&store, "t", PartitionIndex(0), id, config).await;
+            let log = opened.expect("opens").0;
+            check_bytes_ahead(&log).await;
+        });
+        done.expect("the node does not crash");
+    }
+
+    async fn check_bytes_ahead(log: &Rc<Log>) {
+        let append = async |len: usize| {
+            let mut builder = BatchBuilder::new(Codec::None);
+            builder.push(1, None, Some(&vec![7; len]), &[]);
+            let batch = builder.build().expect("not compressed");
+            log.append(&batch, LeaderEpoch(0), AppendOrigin::Client, 1)
+                .expect("there is room");
+            log.flush().await.expect("flushed");
+            batch.len() as u64
+        };
+        let ahead = |segment, position| {
+            let offset = 0;
+            log.state.borrow().bytes_ahead(Place {
+                offset,
+                segment,
+                position,
+            })
+        };
+        let first = append(1_000).await;
+        assert_eq!(ahead(0, 0), None, "it is in memory");
+        log.rest().await.expect("the disk is well");
+        assert_eq!(ahead(0, 0), Some(first));
+        assert_eq!(ahead(0, 100), Some(first - 100));
+        assert_eq!(ahead(0, first), None, "the end");
+        let second = append(5 << 20).await;
+        assert_eq!(ahead(0, 100), Some(first - 100), "up to what is in memory");
+        assert_eq!(ahead(0, first), None);
+        log.rest().await.expect("the disk is well");
+        assert_eq!(ahead(0, 100), Some(READ_AHEAD_BYTES));
+        let end = first + second;
+        assert_eq!(ahead(0, end - 200), Some(200));
+        assert_eq!(ahead(7, 0), None, "there is no such segment");
     }
 }

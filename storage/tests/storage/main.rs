@@ -13,3 +13,4 @@ mod lifecycle;
 mod logging;
 mod reading;
 mod retention;
+mod time_lookup;
