@@ -283,11 +283,8 @@ impl Log {
         }
         let below = (limit - 1).min(size);
         let by_position = self.floor_of_position(segment, below).await?;
-        let mut position = by_position.max(from);
-        if end_offset > upper {
-            let by_offset = self.floor_of_offset(segment, upper).await?;
-            position = by_position.min(by_offset).max(from);
-        }
+        let by_offset = self.floor_of_offset(segment, upper).await?;
+        let mut position = by_position.min(by_offset).max(from);
         let mut walker = Walker::new(self, segment);
         // What comes after as much as fits is not looked at: it may be damaged.
         while position < limit
@@ -679,10 +676,14 @@ impl<'a> Walker<'a> {
         use millstream_reactor::BLOCK_SIZE;
 
         let file = self.log.read_file(self.segment).await?;
-        let block = if file.is_direct() { BLOCK_SIZE as u64 } else { 1 };
-        let start = position - position % block;
-        let end = (position + SEARCH_BYTES).min(size);
-        let len = end.next_multiple_of(block) - start;
+        let block = BLOCK_SIZE as u64;
+        let lead = if file.is_direct() {
+            position % block
+        } else {
+            0
+        };
+        let start = position - lead;
+        let len = (lead + SEARCH_BYTES).next_multiple_of(block);
         let path = self.log.segment_path(self.segment, LOG_SUFFIX);
         let mut bytes = file
             .read_at(start, len as usize)
@@ -690,9 +691,8 @@ impl<'a> Walker<'a> {
             .map_err(|cause| StorageError::io_at("read", &path, position, cause))?
             .into_bytes();
         // What lies above the segment's end may have been read before it was written.
-        bytes.truncate((end - start) as usize);
-        let lead = ((position - start) as usize).min(bytes.len());
-        Ok(bytes.slice(lead..))
+        bytes.truncate((size - start) as usize);
+        Ok(bytes.slice((lead as usize).min(bytes.len())..))
     }
 
     fn check(
@@ -724,16 +724,162 @@ impl<'a> Walker<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::rc::Rc;
 
     use millstream_protocol::compression::Codec;
     use millstream_protocol::record_batch::BatchBuilder;
     use millstream_protocol::{LeaderEpoch, PartitionIndex, TopicId};
-    use millstream_reactor::sim::Simulation;
+    use millstream_reactor::sim::{Node, Simulation};
 
     use super::*;
     use crate::{AppendOrigin, LogConfig, ShardStore, StartState, StoreConfig};
+
+    /// Runs `work` with an empty log in `/data/t-0`.
+    pub(crate) fn with_log<F: Future<Output = ()> + 'static>(
+        config: LogConfig,
+        work: impl FnOnce(Node, Rc<Log>) -> F + 'static,
+    ) {
+        let simulation = Simulation::with_seed(1);
+        let node = simulation.add_node("broker");
+        node.make_dir("/data");
+        let reactor = node.reactor();
+        let disk = node.clone();
+        let done = node.run(async move {
+            let start = StartState::take(&reactor, "/data".as_ref()).await;
+            let start = start.expect("a folder");
+            let store = ShardStore::new(reactor, StoreConfig::new("/data", 0), start);
+            let id = TopicId(uuid::Uuid::from_u128(1));
+            let opened = Log::open(&store, "t", PartitionIndex(0), id, config).await;
+            work(disk, opened.expect("opens").0).await;
+        });
+        done.expect("the node does not crash");
+    }
+
+    /// Appends a batch of one record, and flushes it; how long it is.
+    pub(crate) async fn append(log: &Rc<Log>, timestamp: i64, len: usize) -> u64 {
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.push(timestamp, None, Some(&vec![7; len]), &[]);
+        let batch = builder.build().expect("not compressed");
+        log.append(&batch, LeaderEpoch(0), AppendOrigin::Client, 1)
+            .expect("there is room");
+        log.flush().await.expect("flushed");
+        batch.len() as u64
+    }
+
+    /// Bytes of a batch of one record of 100 bytes.
+    const LEN: u64 = 170;
+
+    /// Segments of ten batches, an index entry for every third.
+    fn ten_batches() -> LogConfig {
+        LogConfig {
+            segment_bytes: 10 * LEN as u32,
+            index_interval_bytes: 2 * LEN as u32,
+            ..LogConfig::default()
+        }
+    }
+
+    async fn fill(log: &Rc<Log>) {
+        for _ in 0..20 {
+            assert_eq!(append(log, 1, 100).await, LEN);
+        }
+        assert_eq!(log.segment_base_offsets(), [0, 10]);
+    }
+
+    fn index(segment: i64) -> String {
+        format!("/data/t-0/{segment:020}.index")
+    }
+
+    fn entry(relative_offset: u32, position: u64) -> [u8; 8] {
+        let position = position as u32;
+        OffsetEntry {
+            relative_offset,
+            position,
+        }
+        .encode()
+    }
+
+    /// Of a closed segment in its file, of the last one in memory, then in its file, too.
+    #[test]
+    fn a_place_is_found_from_the_nearest_entry_below() {
+        with_log(ten_batches(), |_, log| async move {
+            fill(&log).await;
+            log.release_written_chunks(usize::MAX);
+            for rested in [false, true] {
+                if rested {
+                    log.rest().await.expect("the disk is well");
+                }
+                for (segment, batch) in (0..10).flat_map(|batch| [(0, batch), (10, batch)]) {
+                    let floor = batch / 3 * 3 * LEN;
+                    let by_offset = log.floor_of_offset(segment, segment + batch as i64).await;
+                    assert_eq!(by_offset.expect("readable"), floor, "{batch} of {segment}");
+                    for position in [batch * LEN, (batch + 1) * LEN - 1] {
+                        let by_position = log.floor_of_position(segment, position).await;
+                        assert_eq!(by_position.expect("readable"), floor, "{position}");
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn an_index_is_made_anew_as_it_was_and_only_if_it_lies() {
+        with_log(ten_batches(), |node, log| async move {
+            fill(&log).await;
+            log.rest().await.expect("the disk is well");
+            for segment in [0, 10] {
+                let sound = node.read_current(index(segment)).expect("there");
+                assert_eq!(sound.len(), 3 * 8);
+                for lie in [
+                    entry(3, 3 * LEN + 1),
+                    entry(2, 3 * LEN),
+                    entry(200, 3 * LEN - 1),
+                ] {
+                    let rebuilt = log.rebuild_index(segment, &lie).await;
+                    assert_eq!(rebuilt.as_deref(), Some(&sound[..]), "{lie:?}");
+                    let lie = [&sound[..8], &lie[..], &sound[8..]].concat();
+                    assert!(log.rebuild_index(segment, &lie).await.is_some());
+                }
+                // What leads to batches may be sparse, as an index of Kafka's.
+                for known in [&sound[..], &sound[..8], &sound[16..], &[]] {
+                    let rebuilt = log.rebuild_index(segment, known).await;
+                    assert!(rebuilt.is_none(), "{known:?}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn entries_that_are_about_nothing_in_the_log_are_left_out() {
+        with_log(ten_batches(), |node, log| async move {
+            fill(&log).await;
+            log.rest().await.expect("the disk is well");
+            // One from before a crash, and one behind the end.
+            for (segment, left_out) in [(10, entry(20, 9 * LEN + 1)), (0, entry(20, 10 * LEN))] {
+                let sound = node.read_current(index(segment)).expect("there");
+                node.plant_file(index(segment), &[&sound[..], &left_out[..]].concat());
+                log.store.forget_index(log.id, segment);
+                let entries = log.index_entries(segment).await.expect("readable");
+                assert_eq!(entries, sound);
+            }
+        });
+    }
+
+    #[test]
+    fn a_walk_goes_on_where_the_log_has_grown() {
+        with_log(LogConfig::default(), |_, log| async move {
+            let len = append(&log, 1, 100).await;
+            log.release_written_chunks(usize::MAX);
+            let mut walker = Walker::new(&log, 0);
+            let first = walker.at(0).await.expect("readable").expect("there");
+            assert_eq!(first.header.base_offset, Offset(0));
+            assert!(walker.at(len).await.expect("readable").is_none());
+            append(&log, 1, 100).await;
+            log.release_written_chunks(usize::MAX);
+            let second = walker.at(len).await.expect("readable").expect("there");
+            assert_eq!(second.header.base_offset, Offset(1));
+        });
+    }
 
     fn place(offset: i64) -> Place {
         Place {
@@ -773,34 +919,12 @@ mod tests {
 
     #[test]
     fn what_is_not_in_memory_is_read_ahead() {
-        let simulation = Simulation::with_seed(1);
-        let node = simulation.add_node("broker");
-        node.make_dir("/data");
-        let reactor = node.reactor();
-        let done = node.run(async move {
-            let start = StartState::take(&reactor, "/data".as_ref()).await;
-            let start = start.expect("a folder");
-            let config = StoreConfig::new("/data", 0);
-            let store = ShardStore::new(reactor.clone(), config, start);
-            let id = TopicId(uuid::Uuid::from_u128(1));
-            let config = LogConfig::default();
-            let opened = Log::open(&store, "t", PartitionIndex(0), id, config).await;
-            let log = opened.expect("opens").0;
+        with_log(LogConfig::default(), |_, log| async move {
             check_bytes_ahead(&log).await;
         });
-        done.expect("the node does not crash");
     }
 
     async fn check_bytes_ahead(log: &Rc<Log>) {
-        let append = async |len: usize| {
-            let mut builder = BatchBuilder::new(Codec::None);
-            builder.push(1, None, Some(&vec![7; len]), &[]);
-            let batch = builder.build().expect("not compressed");
-            log.append(&batch, LeaderEpoch(0), AppendOrigin::Client, 1)
-                .expect("there is room");
-            log.flush().await.expect("flushed");
-            batch.len() as u64
-        };
         let ahead = |segment, position| {
             let offset = 0;
             log.state.borrow().bytes_ahead(Place {
@@ -809,13 +933,13 @@ mod tests {
                 position,
             })
         };
-        let first = append(1_000).await;
+        let first = append(log, 1, 1_000).await;
         assert_eq!(ahead(0, 0), None, "it is in memory");
         log.rest().await.expect("the disk is well");
         assert_eq!(ahead(0, 0), Some(first));
         assert_eq!(ahead(0, 100), Some(first - 100));
         assert_eq!(ahead(0, first), None, "the end");
-        let second = append(5 << 20).await;
+        let second = append(log, 1, 5 << 20).await;
         assert_eq!(ahead(0, 100), Some(first - 100), "up to what is in memory");
         assert_eq!(ahead(0, first), None);
         log.rest().await.expect("the disk is well");

@@ -288,7 +288,10 @@ mod tests {
     #[test]
     fn only_what_is_there_to_its_end_is_a_batch() {
         let content = [batch(10, 100), emptied(11), batch(12, 100)].concat();
-        let (second, third) = (batch(10, 100).len(), batch(10, 100).len() + emptied(11).len());
+        let (second, third) = (
+            batch(10, 100).len(),
+            batch(10, 100).len() + emptied(11).len(),
+        );
         for (end, whole) in [
             (third, Some(11)),
             (third - 1, None),

@@ -236,8 +236,7 @@ impl Log {
         Ok(None)
     }
 
-    /// The start of a batch before which all timestamps are below `timestamp`: an entry is about
-    /// the first batch that has its timestamp.
+    /// The start of a batch before which all timestamps are below `timestamp`.
     async fn time_floor(&self, segment: i64, timestamp: i64) -> Result<u64, StorageError> {
         let bytes = self.read_index_file(segment, TIME_INDEX_SUFFIX).await?;
         let entry = {
@@ -249,12 +248,12 @@ impl Log {
             if index + 1 == state.segments.len() {
                 in_file = in_file.first(state.segments[index].index.times_in_file as usize);
             }
-            let count = in_file.count_where(|entry| entry.timestamp <= timestamp);
+            let count = in_file.count_where(|entry| entry.timestamp < timestamp);
             let pending = &state.segments[index].index.pending_times;
             pending
                 .iter()
                 .copied()
-                .take_while(|entry| entry.timestamp <= timestamp)
+                .take_while(|entry| entry.timestamp < timestamp)
                 .last()
                 .or_else(|| in_file.first(count).last())
         };
@@ -302,5 +301,46 @@ impl Log {
         self.add_parts(&mut plan, segment, found.position, end)
             .await?;
         plan.load_contiguous(&self.store.reactor).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::LogConfig;
+    use crate::reader::tests::{append, with_log};
+    use crate::segment::MaxTimestamp;
+
+    #[test]
+    fn the_largest_timestamp_of_a_segment_is_that_of_the_batch_that_has_it_first() {
+        let config = LogConfig {
+            segment_bytes: 10 * 170,
+            index_interval_bytes: 2 * 170,
+            segment_ms: i64::MAX,
+            ..LogConfig::default()
+        };
+        with_log(config, |node, log| async move {
+            for timestamp in 0..31 {
+                // 12 and 17 have 1017.
+                let timestamp = if timestamp == 12 { 17 } else { timestamp };
+                append(&log, 1_000 + timestamp, 100).await;
+            }
+            assert_eq!(log.segment_base_offsets(), [0, 10, 20, 30]);
+            let path = "/data/t-0/00000000000000000010.timeindex";
+            let index = node.read_current(path).expect("closed segments have one");
+            // As it was closed, and as a crash may leave it.
+            for known in [index.len(), 12, 0] {
+                node.plant_file(path, &index[..known]);
+                log.state.borrow_mut().segments[1].max_timestamp = None;
+                let max = log.max_timestamp_of(10).await.expect("readable");
+                let expected = MaxTimestamp {
+                    timestamp: 1_019,
+                    offset: 19,
+                };
+                assert_eq!(max, expected, "{known} bytes of the index");
+                assert_eq!(log.state.borrow().segments[1].max_timestamp, Some(max));
+            }
+            let none = log.max_timestamp_of(5).await.expect("readable");
+            assert_eq!(none, MaxTimestamp::NONE, "there is no such segment");
+        });
     }
 }

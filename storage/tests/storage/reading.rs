@@ -264,8 +264,7 @@ async fn check_limits(reactor: &Reactor, log: &Log, model: &Model) {
                     for min_one in [true, false] {
                         let case = format!("{from} {upper} {max_bytes} {min_one}");
                         let batches = expected(model, from, max_bytes, upper, min_one);
-                        let bytes: Vec<u8> =
-                            batches.iter().flat_map(|b| b.bytes.clone()).collect();
+                        let bytes: Vec<u8> = batches.iter().flat_map(|b| b.bytes.clone()).collect();
                         let plan = log
                             .read(Offset(from), max_bytes, Offset(upper), min_one)
                             .await
@@ -461,7 +460,10 @@ fn a_header_that_cannot_be_where_it_is_is_damage() {
     for ((at, bytes), reason) in [
         (base_offset(9), "an offset is below its segment"),
         (base_offset(19), "an offset belongs to a later segment"),
-        (base_offset(13), "an offset is below that of the batch before"),
+        (
+            base_offset(13),
+            "an offset is below that of the batch before",
+        ),
         (length(3 * len + 1), "a batch is longer than its segment"),
     ] {
         let (_simulation, node, _) = written(6, 15, config());
@@ -606,4 +608,97 @@ fn a_read_meets_a_truncation() {
         });
     }
     assert!(overtaken > 20, "{overtaken} reads were late enough");
+}
+
+#[test]
+fn an_index_that_cannot_be_read_is_an_error_that_names_it() {
+    let config = || LogConfig {
+        segment_bytes: 5 * batch(2, 50, 1).len() as u32,
+        ..LogConfig::default()
+    };
+    let (_simulation, node, _) = written(9, 15, config());
+    let disk = node.clone();
+    run(&node, |reactor| async move {
+        let opened = open(&reactor, small_store(), config()).await;
+        let log = opened.expect("opens").log;
+        let index = "/data/t-0/00000000000000000010.index";
+        disk.inject(DiskFault::new(DiskOperation::Open, index, EIO));
+        let error = plan(&log, 14).await.err();
+        match &error {
+            Some(ReadError::Storage(StorageError::Io { path, .. })) => {
+                assert_eq!(path.to_str(), Some(index));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(plan(&log, 14).await.is_ok(), "it was only once");
+    });
+}
+
+/// An entry that leads to the end of its segment would hide what is before it.
+#[test]
+fn an_entry_that_leads_behind_its_segment_is_not_followed() {
+    let len = batch(2, 50, 1).len() as u32;
+    let config = move || LogConfig {
+        segment_bytes: 5 * len,
+        ..LogConfig::default()
+    };
+    for position in [5 * len, 5 * len + 1] {
+        let (_simulation, node, model) = written(10, 15, config());
+        let lie = [1, position].map(u32::to_be_bytes).concat();
+        node.plant_file("/data/t-0/00000000000000000010.index", &lie);
+        run(&node, move |reactor| async move {
+            let opened = open(&reactor, small_store(), config()).await;
+            let log = opened.expect("opens").log;
+            let bytes = follow(&reactor, &log, 14, 1).await;
+            assert_eq!(bytes, model.bytes_from(14));
+        });
+    }
+}
+
+#[test]
+fn the_end_of_a_long_answer_is_found_by_the_index() {
+    let config = || LogConfig {
+        index_interval_bytes: 300,
+        ..LogConfig::default()
+    };
+    let (_simulation, node, model) = written(11, 400, config());
+    let disk = node.clone();
+    run(&node, move |reactor| async move {
+        let opened = open(&reactor, small_store(), config()).await;
+        let log = opened.expect("opens").log;
+        let len = model.batches[0].bytes.len();
+        for (max_bytes, upper) in [(300 * len + 1, ALL), (1 << 20, Offset(601))] {
+            // Where it begins, and where it ends.
+            let fault = DiskFault::new(DiskOperation::Read, FIRST_LOG, EIO);
+            disk.inject(fault.after(2).always());
+            let plan = log.read(Offset(0), max_bytes, upper, true).await;
+            let plan = plan.expect("two reads are enough");
+            assert_eq!(plan.next_offset, Some(Offset(600)));
+            disk.clear_faults();
+        }
+    });
+}
+
+#[test]
+fn an_answer_is_loaded_in_large_pieces() {
+    let config = LogConfig::default;
+    let (_simulation, node) = simulation(12);
+    let disk = node.clone();
+    run(&node, |reactor| async move {
+        let opened = open(&reactor, small_store(), config())
+            .await
+            .expect("opens");
+        let mut model = Model::default();
+        append(&opened.log, &mut model, 0, &batch(1, 1 << 20, 1));
+        assert!(stop(&reactor, &opened).await);
+        let log = open(&reactor, small_store(), config()).await;
+        let plan = plan(&log.expect("opens").log, 0).await.expect("readable");
+        disk.inject(
+            DiskFault::new(DiskOperation::Read, FIRST_LOG, EIO)
+                .after(5)
+                .always(),
+        );
+        let bytes = plan.load_contiguous(&reactor).await.expect("five reads");
+        assert_eq!(bytes, model.bytes());
+    });
 }

@@ -11,8 +11,8 @@ use millstream_protocol::{LeaderEpoch, Offset};
 use millstream_reactor::sim::{CrashOptions, DiskFault, DiskOperation, KeepUnsynced, Node};
 use millstream_reactor::{Reactor, TaskQueue};
 use millstream_storage::{
-    CleanerConfig, CleanupPolicy, Log, LogConfig, ReadError, StorageError, StoreConfig,
-    TimestampOffset,
+    AppendOrigin, CleanerConfig, CleanupPolicy, Log, LogConfig, ReadError, StorageError,
+    StoreConfig, TimestampOffset,
 };
 use proptest::prelude::*;
 
@@ -120,9 +120,11 @@ impl Case {
 
     /// Every record, as it would be found.
     fn records(&self) -> Vec<TimestampOffset> {
-        let timestamps = self.batches.iter().enumerate().flat_map(|(batch, (_, of_it))| {
-            of_it.iter().map(move |&timestamp| (batch, timestamp))
-        });
+        let timestamps = self
+            .batches
+            .iter()
+            .enumerate()
+            .flat_map(|(batch, (_, of_it))| of_it.iter().map(move |&timestamp| (batch, timestamp)));
         timestamps
             .enumerate()
             .map(|(offset, (batch, timestamp))| TimestampOffset {
@@ -304,11 +306,91 @@ fn the_largest_timestamp_is_looked_for_behind_the_last_entry_of_the_index() {
     index.truncate(index.len() - 12);
     assert!(index.len() >= 12);
     node.plant_file(&path, &index);
-    spoil(&node, base);
+    for base in &bases[..bases.len() - 1] {
+        spoil(&node, *base);
+    }
     run(&node, move |reactor| async move {
         let log = reopen(&reactor).await.log;
-        assert_eq!(find(&log, 10 * (next - 1), Offset(next)).await, Some(next - 1));
+        assert_eq!(
+            find(&log, 10 * (next - 1), Offset(next)).await,
+            Some(next - 1)
+        );
         assert_eq!(find(&log, 10 * (next - 1) + 1, Offset(next)).await, None);
+        let largest = log.max_timestamp_offset(ALL).await.expect("readable");
+        assert_eq!(largest.map(|found| found.offset.0), Some(89));
+    });
+}
+
+/// Zero is a time as any other, −1 is none.
+#[test]
+fn the_earliest_time_is_found_and_no_time_is_not() {
+    for (timestamp, largest) in [(0, Some(0)), (-1, None)] {
+        let (_simulation, node) = simulation(7);
+        run(&node, move |reactor| async move {
+            let opened = open(&reactor, quiet(), config()).await.expect("opens");
+            let log = &opened.log;
+            append_each(log, [timestamp; 3]);
+            let found = log.max_timestamp_offset(ALL).await.expect("readable");
+            assert_eq!(found.map(|found| found.offset.0), largest);
+            assert_eq!(find(log, 0, ALL).await, largest);
+        });
+    }
+}
+
+#[test]
+fn only_batches_that_may_have_the_time_are_opened() {
+    let (_simulation, node) = simulation(8);
+    let disk = node.clone();
+    run(&node, |reactor| async move {
+        let with = LogConfig {
+            segment_bytes: 1 << 20,
+            index_interval_bytes: 1 << 20,
+            ..config()
+        };
+        let first = open(&reactor, quiet(), with.clone()).await.expect("opens");
+        append_each(&first.log, (0..20).map(|offset| 10 * offset));
+        let len = timed(Codec::None, &[0]).len() as u64;
+        assert!(stop(&reactor, &first).await);
+        let log = open(&reactor, quiet(), with).await.expect("opens").log;
+        // The first byte behind a header: no record of these can be read.
+        for batch in 3..9 {
+            disk.corrupt(FIRST_LOG, batch * len + 61, 0xff);
+        }
+        assert_eq!(find(&log, 20, ALL).await, Some(2));
+        assert!(log.offset_for_timestamp(30, ALL).await.is_err());
+        assert_eq!(find(&log, 90, ALL).await, Some(9));
+        log.set_high_watermark(log.log_end_offset());
+        log.delete_records(Offset(9)).await.expect("deleted");
+        assert_eq!(find(&log, 30, ALL).await, Some(9));
+    });
+}
+
+#[test]
+fn an_entry_behind_those_that_the_last_segment_has_in_its_file_is_not_used() {
+    let (_simulation, node) = simulation(9);
+    let disk = node.clone();
+    run(&node, |reactor| async move {
+        let with = LogConfig {
+            segment_bytes: 1 << 20,
+            ..config()
+        };
+        let opened = open(&reactor, quiet(), with).await.expect("opens");
+        let log = &opened.log;
+        append_each(log, [500, 1, 2, 3, 4, 5]);
+        opened.store.checkpoint().await.expect("made");
+        let path = segment_file(0, "timeindex");
+        let mut index = disk.read_current(&path).expect("there");
+        assert_eq!(index.len(), 12);
+        for timestamp in [900, 600] {
+            let bytes = timed(Codec::None, &[timestamp]);
+            log.append(&bytes, LeaderEpoch(0), AppendOrigin::Client, 1)
+                .expect("appended");
+        }
+        // As a crash may have left it, and true by chance.
+        index.extend(600i64.to_be_bytes());
+        index.extend(7u32.to_be_bytes());
+        disk.plant_file(&path, &index);
+        assert_eq!(find(log, 700, ALL).await, Some(6));
     });
 }
 
@@ -370,8 +452,8 @@ fn a_look_up_meets_a_compaction() {
                 let key = key.to_be_bytes();
                 builder.push(10 * offset, Some(&key), Some(&[1; 100]), &[]);
                 let bytes = builder.build().expect("not compressed");
-                let origin = millstream_storage::AppendOrigin::Client;
-                log.append(&bytes, LeaderEpoch(0), origin, 1).expect("appended");
+                log.append(&bytes, LeaderEpoch(0), AppendOrigin::Client, 1)
+                    .expect("appended");
             }
             log.flush().await.expect("flushed");
             log.set_high_watermark(log.log_end_offset());
@@ -384,7 +466,9 @@ fn a_look_up_meets_a_compaction() {
             let cleaning = reactor.spawn(TaskQueue::Background, async move {
                 while store.clean_dirtiest().await {}
             });
-            reactor.sleep(Duration::from_micros(100 * begun_after)).await;
+            reactor
+                .sleep(Duration::from_micros(100 * begun_after))
+                .await;
             for offset in [20, 30, 40] {
                 assert_eq!(find(log, 10 * offset, ALL).await, Some(offset));
             }
