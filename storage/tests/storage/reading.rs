@@ -5,7 +5,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use millstream_protocol::record_batch::BatchHeader;
 use millstream_protocol::{LeaderEpoch, Offset};
 use millstream_reactor::sim::{CrashOptions, DiskFault, DiskOperation, KeepUnsynced, Node};
 use millstream_reactor::{Reactor, TaskQueue};
