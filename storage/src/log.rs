@@ -114,7 +114,7 @@ pub(crate) struct LogState {
     pub first_dirty: Option<i64>,
     /// Compaction met what it cannot read.
     pub uncleanable: bool,
-    /// Files of segments below are being replaced.
+    /// Files of segments below are being replaced, or cut.
     pub swapping_below: Option<i64>,
     pub closed: bool,
     /// Raised when what readers found may no longer hold.

@@ -57,10 +57,8 @@ impl ReadPlan {
             ReadPart::Memory(slice) => slice.len() as u64,
             ReadPart::File(range) => range.len,
         };
-        if len > 0 {
-            self.len += len;
-            self.parts.push(part);
-        }
+        self.len += len;
+        self.parts.push(part);
     }
 
     /// Reads what is in files, several requests in flight, so that all parts are in memory.

@@ -142,7 +142,7 @@ impl Log {
         Ok(ReadPlan::default())
     }
 
-    /// Waits while the files that hold `offset` are being replaced.
+    /// Waits while the files that hold `offset` are being replaced or cut.
     pub(crate) async fn wait_for_swap(&self, offset: i64) {
         loop {
             let progress = self.progress.notified();
@@ -155,7 +155,7 @@ impl Log {
     }
 
     /// The upper bound of what may be read from `from`.
-    fn check_range(&self, from: Offset, upper_bound: Offset) -> Result<i64, ReadError> {
+    pub(crate) fn check_range(&self, from: Offset, upper_bound: Offset) -> Result<i64, ReadError> {
         let state = self.state.borrow();
         if state.closed {
             return Err(ReadError::Storage(StorageError::Closed {
@@ -281,14 +281,15 @@ impl Log {
                 complete: true,
             });
         }
-        let by_position = self.floor_of_position(segment, limit.min(size)).await?;
-        let mut position = by_position.max(from);
-        if end_offset > upper {
-            let by_offset = self.floor_of_offset(segment, upper - 1).await?;
-            position = by_position.min(by_offset).max(from);
-        }
+        let below = (limit - 1).min(size);
+        let by_position = self.floor_of_position(segment, below).await?;
+        let by_offset = self.floor_of_offset(segment, upper).await?;
+        let mut position = by_position.min(by_offset).max(from);
         let mut walker = Walker::new(self, segment);
-        while let Some(found) = walker.at(position).await? {
+        // What comes after as much as fits is not looked at: it may be damaged.
+        while position < limit
+            && let Some(found) = walker.at(position).await?
+        {
             let end = position + found.header.size_in_bytes() as u64;
             if end > limit || found.header.last_offset().0 >= upper {
                 return Ok(Span {
@@ -301,22 +302,23 @@ impl Log {
             position = end;
         }
         let (size, end_offset) = self.segment_bounds(segment)?;
+        let complete = position == size;
         Ok(Span {
             from,
             to: position,
-            next_offset: end_offset,
-            complete: position == size,
+            next_offset: if complete { end_offset } else { walker.after.1 },
+            complete,
         })
     }
 
     /// Adds whole batches between two positions, from memory where they are there.
-    async fn add_parts(
+    pub(crate) async fn add_parts(
         &self,
         plan: &mut ReadPlan,
         segment: i64,
         from: u64,
         to: u64,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<(), StorageError> {
         let mut position = from;
         let mut file: Option<File> = None;
         while position < to {
@@ -369,21 +371,9 @@ impl Log {
     /// and what goes wrong the next read will tell.
     fn read_ahead(&self, place: Place) {
         let key = (self.id, place.segment);
-        let Some(file) = self.store.read_files.borrow_mut().get(key) else {
-            return;
-        };
-        let len = {
-            let state = self.state.borrow();
-            let in_memory = state.tail.chunk_at(place.segment, place.position).is_some();
-            let Some(index) = state.segment_index(place.segment).filter(|_| !in_memory) else {
-                return;
-            };
-            let size = state.segments[index].size;
-            let memory = state.tail.next_start(place.segment, place.position);
-            let end = memory.map_or(size, |start| start.min(size));
-            READ_AHEAD_BYTES.min(end.saturating_sub(place.position))
-        };
-        if len > 0 {
+        let file = self.store.read_files.borrow_mut().get(key);
+        let len = self.state.borrow().bytes_ahead(place);
+        if let (Some(file), Some(len)) = (file, len) {
             let ahead = async move {
                 let _ = file.advise_will_need(place.position, len).await;
             };
@@ -525,26 +515,33 @@ impl Log {
         let Some(segment) = segment else {
             return Ok(false);
         };
-        let before = self.index_entries(segment).await?;
-        let rebuilt = self.rebuild_index(segment).await;
-        let differs = before != rebuilt;
-        if differs {
-            tracing::warn!("the offset index of segment {segment} was made anew: {error}");
-            let weight = rebuilt.len() + 64;
-            let key = (self.id, segment);
-            self.store.indexes.borrow_mut().insert(key, weight, rebuilt);
-            self.state.borrow_mut().hints.clear();
-        }
-        Ok(differs)
+        let known = self.index_entries(segment).await?;
+        let Some(rebuilt) = self.rebuild_index(segment, &known).await else {
+            return Ok(false);
+        };
+        tracing::warn!("the offset index of segment {segment} was made anew: {error}");
+        let weight = rebuilt.len() + 64;
+        let key = (self.id, segment);
+        self.store.indexes.borrow_mut().insert(key, weight, rebuilt);
+        self.state.borrow_mut().hints.clear();
+        Ok(true)
     }
 
-    /// The entries that a segment's batches give, up to the first that cannot be read.
-    async fn rebuild_index(&self, segment: i64) -> Bytes {
+    /// The entries that a segment's batches give, up to the first that cannot be read; none if
+    /// those that are known so far lead to batches, too. What lies behind damage is found by them.
+    async fn rebuild_index(&self, segment: i64, known: &[u8]) -> Option<Bytes> {
         let interval = u64::from(self.state.borrow().config.index_interval_bytes);
+        let known = OffsetIndexView::trusted(known);
         let mut entries = Vec::new();
-        let (mut position, mut last) = (0, 0);
+        let (mut position, mut last, mut true_ones) = (0, 0, 0);
         let mut walker = Walker::new(self, segment);
         while let Ok(Some(found)) = walker.at(position).await {
+            if true_ones < known.len() {
+                let entry = known.entry(true_ones);
+                let offset = segment + i64::from(entry.relative_offset);
+                let leads_here = u64::from(entry.position) == position;
+                true_ones += usize::from(leads_here && found.header.base_offset.0 <= offset);
+            }
             if position - last > interval {
                 let entry = OffsetEntry {
                     relative_offset: (found.header.last_offset().0 - segment) as u32,
@@ -555,7 +552,8 @@ impl Log {
             }
             position += found.header.size_in_bytes() as u64;
         }
-        entries.into()
+        let told = known.count_where(|entry| u64::from(entry.position) < position);
+        (true_ones < told).then(|| entries.into())
     }
 
     /// The entries of a segment's index file.
@@ -592,6 +590,18 @@ impl Log {
 }
 
 impl LogState {
+    /// How many bytes that are not in memory lie behind a place and are soon read.
+    fn bytes_ahead(&self, place: Place) -> Option<u64> {
+        let index = self.segment_index(place.segment)?;
+        if self.tail.chunk_at(place.segment, place.position).is_some() {
+            return None;
+        }
+        let memory = self.tail.next_start(place.segment, place.position);
+        let end = memory.unwrap_or(self.segments[index].size);
+        let len = end.saturating_sub(place.position);
+        (len > 0).then_some(len.min(READ_AHEAD_BYTES))
+    }
+
     /// The position in the last pending entry of which `below` holds, told its offset and
     /// position.
     fn floor_in_pending(&self, segment: i64, below: impl Fn((i64, u64)) -> bool) -> Option<u64> {
@@ -667,20 +677,22 @@ impl<'a> Walker<'a> {
 
         let file = self.log.read_file(self.segment).await?;
         let block = BLOCK_SIZE as u64;
-        let (start, end) = if file.is_direct() {
-            let end = (position + SEARCH_BYTES).next_multiple_of(block);
-            (position - position % block, end)
+        let lead = if file.is_direct() {
+            position % block
         } else {
-            (position, (position + SEARCH_BYTES).min(size))
+            0
         };
+        let start = position - lead;
+        let len = (lead + SEARCH_BYTES).next_multiple_of(block);
         let path = self.log.segment_path(self.segment, LOG_SUFFIX);
-        let bytes = file
-            .read_at(start, (end - start) as usize)
+        let mut bytes = file
+            .read_at(start, len as usize)
             .await
             .map_err(|cause| StorageError::io_at("read", &path, position, cause))?
             .into_bytes();
-        let lead = ((position - start) as usize).min(bytes.len());
-        Ok(bytes.slice(lead..))
+        // What lies above the segment's end may have been read before it was written.
+        bytes.truncate((size - start) as usize);
+        Ok(bytes.slice((lead as usize).min(bytes.len())..))
     }
 
     fn check(
@@ -708,5 +720,232 @@ impl<'a> Walker<'a> {
             return Err(damaged("an offset is below that of the batch before"));
         }
         Ok(header)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::rc::Rc;
+
+    use millstream_protocol::compression::Codec;
+    use millstream_protocol::record_batch::BatchBuilder;
+    use millstream_protocol::{LeaderEpoch, PartitionIndex, TopicId};
+    use millstream_reactor::sim::{Node, Simulation};
+
+    use super::*;
+    use crate::{AppendOrigin, LogConfig, ShardStore, StartState, StoreConfig};
+
+    /// Runs `work` with an empty log in `/data/t-0`.
+    pub(crate) fn with_log<F: Future<Output = ()> + 'static>(
+        config: LogConfig,
+        work: impl FnOnce(Node, Rc<Log>) -> F + 'static,
+    ) {
+        let simulation = Simulation::with_seed(1);
+        let node = simulation.add_node("broker");
+        node.make_dir("/data");
+        let reactor = node.reactor();
+        let disk = node.clone();
+        let done = node.run(async move {
+            let start = StartState::take(&reactor, "/data".as_ref()).await;
+            let start = start.expect("a folder");
+            let store = ShardStore::new(reactor, StoreConfig::new("/data", 0), start);
+            let id = TopicId(uuid::Uuid::from_u128(1));
+            let opened = Log::open(&store, "t", PartitionIndex(0), id, config).await;
+            work(disk, opened.expect("opens").0).await;
+        });
+        done.expect("the node does not crash");
+    }
+
+    /// Appends a batch of one record, and flushes it; how long it is.
+    pub(crate) async fn append(log: &Rc<Log>, timestamp: i64, len: usize) -> u64 {
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.push(timestamp, None, Some(&vec![7; len]), &[]);
+        let batch = builder.build().expect("not compressed");
+        log.append(&batch, LeaderEpoch(0), AppendOrigin::Client, 1)
+            .expect("there is room");
+        log.flush().await.expect("flushed");
+        batch.len() as u64
+    }
+
+    /// Bytes of a batch of one record of 100 bytes.
+    const LEN: u64 = 170;
+
+    /// Segments of ten batches, an index entry for every third.
+    fn ten_batches() -> LogConfig {
+        LogConfig {
+            segment_bytes: 10 * LEN as u32,
+            index_interval_bytes: 2 * LEN as u32,
+            ..LogConfig::default()
+        }
+    }
+
+    async fn fill(log: &Rc<Log>) {
+        for _ in 0..20 {
+            assert_eq!(append(log, 1, 100).await, LEN);
+        }
+        assert_eq!(log.segment_base_offsets(), [0, 10]);
+    }
+
+    fn index(segment: i64) -> String {
+        format!("/data/t-0/{segment:020}.index")
+    }
+
+    fn entry(relative_offset: u32, position: u64) -> [u8; 8] {
+        let position = position as u32;
+        OffsetEntry {
+            relative_offset,
+            position,
+        }
+        .encode()
+    }
+
+    /// Of a closed segment in its file, of the last one in memory, then in its file, too.
+    #[test]
+    fn a_place_is_found_from_the_nearest_entry_below() {
+        with_log(ten_batches(), |_, log| async move {
+            fill(&log).await;
+            log.release_written_chunks(usize::MAX);
+            for rested in [false, true] {
+                if rested {
+                    log.rest().await.expect("the disk is well");
+                }
+                for (segment, batch) in (0..10).flat_map(|batch| [(0, batch), (10, batch)]) {
+                    let floor = batch / 3 * 3 * LEN;
+                    let by_offset = log.floor_of_offset(segment, segment + batch as i64).await;
+                    assert_eq!(by_offset.expect("readable"), floor, "{batch} of {segment}");
+                    for position in [batch * LEN, (batch + 1) * LEN - 1] {
+                        let by_position = log.floor_of_position(segment, position).await;
+                        assert_eq!(by_position.expect("readable"), floor, "{position}");
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn an_index_is_made_anew_as_it_was_and_only_if_it_lies() {
+        with_log(ten_batches(), |node, log| async move {
+            fill(&log).await;
+            log.rest().await.expect("the disk is well");
+            for segment in [0, 10] {
+                let sound = node.read_current(index(segment)).expect("there");
+                assert_eq!(sound.len(), 3 * 8);
+                for lie in [
+                    entry(3, 3 * LEN + 1),
+                    entry(2, 3 * LEN),
+                    entry(200, 3 * LEN - 1),
+                ] {
+                    let rebuilt = log.rebuild_index(segment, &lie).await;
+                    assert_eq!(rebuilt.as_deref(), Some(&sound[..]), "{lie:?}");
+                    let lie = [&sound[..8], &lie[..], &sound[8..]].concat();
+                    assert!(log.rebuild_index(segment, &lie).await.is_some());
+                }
+                // What leads to batches may be sparse, as an index of Kafka's.
+                for known in [&sound[..], &sound[..8], &sound[16..], &[]] {
+                    let rebuilt = log.rebuild_index(segment, known).await;
+                    assert!(rebuilt.is_none(), "{known:?}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn entries_that_are_about_nothing_in_the_log_are_left_out() {
+        with_log(ten_batches(), |node, log| async move {
+            fill(&log).await;
+            log.rest().await.expect("the disk is well");
+            // One from before a crash, and one behind the end.
+            for (segment, left_out) in [(10, entry(20, 9 * LEN + 1)), (0, entry(20, 10 * LEN))] {
+                let sound = node.read_current(index(segment)).expect("there");
+                node.plant_file(index(segment), &[&sound[..], &left_out[..]].concat());
+                log.store.forget_index(log.id, segment);
+                let entries = log.index_entries(segment).await.expect("readable");
+                assert_eq!(entries, sound);
+            }
+        });
+    }
+
+    #[test]
+    fn a_walk_goes_on_where_the_log_has_grown() {
+        with_log(LogConfig::default(), |_, log| async move {
+            let len = append(&log, 1, 100).await;
+            log.release_written_chunks(usize::MAX);
+            let mut walker = Walker::new(&log, 0);
+            let first = walker.at(0).await.expect("readable").expect("there");
+            assert_eq!(first.header.base_offset, Offset(0));
+            assert!(walker.at(len).await.expect("readable").is_none());
+            append(&log, 1, 100).await;
+            log.release_written_chunks(usize::MAX);
+            let second = walker.at(len).await.expect("readable").expect("there");
+            assert_eq!(second.header.base_offset, Offset(1));
+        });
+    }
+
+    fn place(offset: i64) -> Place {
+        Place {
+            offset,
+            segment: 0,
+            position: offset as u64 * 100,
+        }
+    }
+
+    #[test]
+    fn the_last_few_readers_are_remembered() {
+        let mut hints = ReadHints::default();
+        let known = |hints: &ReadHints| -> Vec<i64> {
+            let found = (0..20).filter_map(|offset| hints.find(offset));
+            found.map(|place| place.offset).collect()
+        };
+        for offset in 1..=4 {
+            hints.add(place(offset));
+            hints.add(place(offset));
+        }
+        assert_eq!(known(&hints), [1, 2, 3, 4]);
+        assert_eq!(hints.find(3), Some(place(3)));
+        for (offset, expected) in [
+            (5, [2, 3, 4, 5]),
+            (6, [3, 4, 5, 6]),
+            (4, [3, 4, 5, 6]),
+            (7, [4, 5, 6, 7]),
+            (8, [5, 6, 7, 8]),
+            (9, [6, 7, 8, 9]),
+        ] {
+            hints.add(place(offset));
+            assert_eq!(known(&hints), expected);
+        }
+        hints.clear();
+        assert_eq!(known(&hints), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_not_in_memory_is_read_ahead() {
+        with_log(LogConfig::default(), |_, log| async move {
+            check_bytes_ahead(&log).await;
+        });
+    }
+
+    async fn check_bytes_ahead(log: &Rc<Log>) {
+        let ahead = |segment, position| {
+            let offset = 0;
+            log.state.borrow().bytes_ahead(Place {
+                offset,
+                segment,
+                position,
+            })
+        };
+        let first = append(log, 1, 1_000).await;
+        assert_eq!(ahead(0, 0), None, "it is in memory");
+        log.rest().await.expect("the disk is well");
+        assert_eq!(ahead(0, 0), Some(first));
+        assert_eq!(ahead(0, 100), Some(first - 100));
+        assert_eq!(ahead(0, first), None, "the end");
+        let second = append(log, 1, 5 << 20).await;
+        assert_eq!(ahead(0, 100), Some(first - 100), "up to what is in memory");
+        assert_eq!(ahead(0, first), None);
+        log.rest().await.expect("the disk is well");
+        assert_eq!(ahead(0, 100), Some(READ_AHEAD_BYTES));
+        let end = first + second;
+        assert_eq!(ahead(0, end - 200), Some(200));
+        assert_eq!(ahead(7, 0), None, "there is no such segment");
     }
 }

@@ -203,4 +203,41 @@ mod tests {
         assert!(segment.index.is_full(16));
         assert!(!segment.index.is_full(36));
     }
+
+    #[test]
+    fn either_index_may_be_full() {
+        let full = |offsets_in_file, times_in_file| {
+            let index = SegmentIndex {
+                offsets_in_file,
+                times_in_file,
+                ..SegmentIndex::default()
+            };
+            index.is_full(240)
+        };
+        assert!(full(30, 0) && !full(29, 0));
+        assert!(full(0, 19) && !full(0, 18), "a slot is kept for the end");
+    }
+
+    #[test]
+    fn the_first_batch_with_the_largest_timestamp_is_remembered() {
+        let mut segment = Segment::new(100, 0, 0);
+        for (last_offset, timestamp) in [(100, 0), (101, 7), (102, 7), (103, 5)] {
+            segment.add_batch(last_offset, timestamp, 60, 1_000);
+            if last_offset == 100 {
+                segment.add_time_entry();
+            }
+        }
+        let max = MaxTimestamp {
+            timestamp: 7,
+            offset: 101,
+        };
+        assert_eq!(segment.max_timestamp, Some(max));
+        assert_eq!(segment.first_timestamp, Some(0));
+        segment.add_time_entry();
+        let times = segment.index.pending_times.iter();
+        let times: Vec<_> = times
+            .map(|entry| (entry.timestamp, entry.relative_offset))
+            .collect();
+        assert_eq!(times, [(0, 0), (7, 1)], "the epoch's first moment is one");
+    }
 }

@@ -14,8 +14,6 @@ use millstream_protocol::record_batch::{BatchHeader, BatchView, Record};
 use crate::error::StorageError;
 use crate::stored_batch::parse_header;
 
-/// The largest batch that is taken for one.
-const MAX_BATCH_BYTES: usize = 1 << 30;
 /// The most that the records of a batch may take, decompressed.
 const MAX_RECORDS_BYTES: usize = 1 << 30;
 
@@ -87,7 +85,7 @@ impl SegmentDump {
         let damaged = |reason| StorageError::damaged(&self.path, self.position, reason);
         let header = parse_header(&head).map_err(damaged)?;
         let len = header.size_in_bytes();
-        if len > MAX_BATCH_BYTES || len as u64 > self.size - self.position {
+        if len as u64 > self.size - self.position {
             return Err(damaged("a batch is longer than the file"));
         }
         let bytes = self.read(len)?;
@@ -184,5 +182,50 @@ mod tests {
         assert!(batches[0].as_ref().is_ok_and(|batch| !batch.crc_ok));
         assert!(batches[2].is_err());
         assert_eq!(batches.len(), 3);
+    }
+
+    #[test]
+    fn a_file_is_shown_as_far_as_it_has_whole_batches() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("00000000000000000000.log");
+        let batches: Vec<Bytes> = [30, 700, 1]
+            .into_iter()
+            .enumerate()
+            .map(|(base, len)| {
+                let mut batch = BatchBuilder::new(Codec::None).base_offset(Offset(base as i64));
+                batch.push(5, None, Some(&vec![9; len]), &[]);
+                batch.build().expect("not compressed")
+            })
+            .collect();
+        let whole = batches.concat();
+        let last = batches[2].len();
+        // Of the last batch: bytes that are there, and whether they are shown, or are an error.
+        for (len, shown, is_error) in [
+            (0, 2, false),
+            // Zeros, as space made ahead is.
+            (7, 2, false),
+            (30, 2, true),
+            (last - 1, 2, true),
+            (last, 3, false),
+        ] {
+            let size = whole.len() - last + len;
+            std::fs::write(&path, &whole[..size]).expect("written");
+            let mut dump = SegmentDump::open(&path).expect("there");
+            assert_eq!(dump.size(), size as u64);
+            let mut end = 0;
+            for batch in &batches[..shown] {
+                let found = dump.next().expect("not the end").expect("whole");
+                assert_eq!((found.position, found.crc_ok), (end, true));
+                assert_eq!(found.bytes(), batch);
+                end += batch.len() as u64;
+            }
+            if is_error {
+                let error = dump.next().expect("not the end").expect_err("cut");
+                let at = format!("position {end}");
+                assert!(error.to_string().contains(&at), "{error}");
+            }
+            assert!(dump.next().is_none());
+            assert_eq!(dump.position(), end);
+        }
     }
 }

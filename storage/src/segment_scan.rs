@@ -115,6 +115,12 @@ impl Window {
         &self.bytes[(position - self.start) as usize..]
     }
 
+    fn has(&self, position: u64, len: u64) -> bool {
+        let from = position.checked_sub(self.start);
+        let held = from.and_then(|from| self.bytes.get(from as usize..));
+        held.is_some_and(|held| held.len() as u64 >= len)
+    }
+
     /// Makes `[position, position + len)` part of the window, if the file has it.
     async fn fill(
         &mut self,
@@ -124,14 +130,13 @@ impl Window {
         len: u64,
         file_size: u64,
     ) -> Result<(), StorageError> {
-        let end = self.start + self.bytes.len() as u64;
-        if self.start <= position && position + len <= end {
+        if self.has(position, len) {
             return Ok(());
         }
         let ask = len.max(WINDOW_BYTES).min(file_size - position);
         self.bytes = read(file, path, position, ask).await?;
         self.start = position;
-        if (self.bytes.len() as u64) < len {
+        if !self.has(position, len) {
             return Err(StorageError::damaged(
                 path,
                 position + self.bytes.len() as u64,
@@ -199,7 +204,6 @@ fn find_batch(bytes: &[u8], expected_offset: i64) -> Option<usize> {
             && parse_header(&bytes[at..]).is_ok_and(|header| {
                 header.base_offset.0 >= expected_offset
                     && header.base_offset.0 - expected_offset <= i64::from(i32::MAX)
-                    && header.size_in_bytes() <= bytes.len() - at
             })
             && BatchView::parse(&bytes[at..]).is_ok_and(|batch| batch.check_crc().is_ok())
     })
@@ -220,13 +224,127 @@ mod tests {
     use millstream_protocol::Offset;
     use millstream_protocol::compression::Codec;
     use millstream_protocol::record_batch::BatchBuilder;
+    use millstream_reactor::OpenOptions;
+    use millstream_reactor::sim::{DiskFault, DiskOperation, Simulation};
 
     use super::*;
+
+    const PATH: &str = "/d/00000000000000000000.log";
 
     fn batch(base_offset: i64, len: usize) -> Vec<u8> {
         let mut batch = BatchBuilder::new(Codec::None).base_offset(Offset(base_offset));
         batch.push(1, None, Some(&vec![7; len]), &[]);
         batch.build().expect("not compressed").to_vec()
+    }
+
+    /// What compaction leaves of a batch to remember its offsets: a header.
+    fn emptied(base_offset: i64) -> Vec<u8> {
+        let header = BatchHeader::parse(&batch(base_offset, 1)).expect("a batch");
+        BatchBuilder::emptied(&header).to_vec()
+    }
+
+    /// Looks at a file with this content, which may be read so many times.
+    fn look<T: 'static, F: Future<Output = T> + 'static>(
+        content: &[u8],
+        reads: u64,
+        work: impl FnOnce(File) -> F + 'static,
+    ) -> T {
+        let simulation = Simulation::with_seed(1);
+        let node = simulation.add_node("broker");
+        node.make_dir("/d");
+        node.plant_file(PATH, content);
+        node.inject(
+            DiskFault::new(DiskOperation::Read, PATH, 5)
+                .after(reads)
+                .always(),
+        );
+        let reactor = node.reactor();
+        let done = node.run(async move {
+            let fs = reactor.fs();
+            let file = fs.open(PATH.as_ref(), OpenOptions::default()).await;
+            work(file.expect("it is there")).await
+        });
+        done.expect("the node does not crash")
+    }
+
+    #[test]
+    fn batches_are_read_in_large_pieces() {
+        let batches: Vec<_> = (0..300).map(|offset| batch(offset, 10_000)).collect();
+        let content = batches.concat();
+        let size = content.len() as u64;
+        look(&content, 4, move |file| async move {
+            let (mut window, mut position) = (Window::default(), 0);
+            for batch in batches {
+                let found = window.batch(&file, PATH.as_ref(), position, size).await;
+                let header = found.expect("readable").expect("whole");
+                assert_eq!(header.size_in_bytes(), batch.len());
+                assert!(window.from(position).starts_with(&batch));
+                position += batch.len() as u64;
+            }
+            assert_eq!(position, size);
+        });
+    }
+
+    #[test]
+    fn only_what_is_there_to_its_end_is_a_batch() {
+        let content = [batch(10, 100), emptied(11), batch(12, 100)].concat();
+        let (second, third) = (
+            batch(10, 100).len(),
+            batch(10, 100).len() + emptied(11).len(),
+        );
+        for (end, whole) in [
+            (third, Some(11)),
+            (third - 1, None),
+            (second + 30, None),
+            (second, None),
+        ] {
+            let cut = &content[..end];
+            let found = look(cut, 9, move |file| async move {
+                let mut window = Window::default();
+                let path = PATH.as_ref();
+                window.batch(&file, path, second as u64, end as u64).await
+            });
+            let base_offset = found.expect("readable").map(|header| header.base_offset.0);
+            assert_eq!(base_offset, whole, "the file ends at {end}");
+        }
+        let cut = &content[..content.len() - 1];
+        let size = cut.len() as u64;
+        let found = look(cut, 9, move |file| async move {
+            let mut window = Window::default();
+            window.batch(&file, PATH.as_ref(), third as u64, size).await
+        });
+        assert!(found.expect("readable").is_none());
+    }
+
+    #[test]
+    fn a_file_that_becomes_shorter_is_an_error() {
+        let content = batch(10, 100);
+        let size = content.len() as u64;
+        let found = look(&content[..90], 9, move |file| async move {
+            starts_with_batch(&file, PATH.as_ref(), size).await
+        });
+        let error = found.expect_err("it is not as long as it was");
+        let message = error.to_string();
+        assert!(message.contains("position 90"), "{message}");
+    }
+
+    #[test]
+    fn a_large_batch_that_is_damaged_is_not_taken_for_a_torn_one() {
+        let mut content = batch(10, 12 << 20);
+        content[16] = 9;
+        let size = content.len() as u64;
+        let refused = |content: &[u8]| {
+            let size = content.len() as u64;
+            look(content, 9, move |file| async move {
+                refuse_damage(&file, PATH.as_ref(), 0, size, 10).await
+            })
+        };
+        assert!(refused(&content).is_ok(), "nothing whole follows");
+        content.extend(batch(11, 100));
+        let error = refused(&content).expect_err("a whole one follows");
+        let message = error.to_string();
+        assert!(message.contains("whole ones follow"), "{message}");
+        assert!(size > MAX_UNFLUSHED_BYTES, "no crash can have torn it");
     }
 
     #[test]
@@ -245,6 +363,48 @@ mod tests {
         );
         bytes[first + 80] ^= 1;
         assert_eq!(find_batch(&bytes, 10), None);
+    }
+
+    #[test]
+    fn a_later_batch_may_be_a_header_at_the_end() {
+        let mut bytes = vec![2; 100];
+        bytes.extend(emptied(11));
+        assert_eq!(find_batch(&bytes, 10), Some(100), "twos are no batches");
+        bytes.pop();
+        assert_eq!(find_batch(&bytes, 10), None);
+    }
+
+    #[test]
+    fn a_later_batch_has_an_offset_that_its_segment_can_have() {
+        let farthest = i64::from(i32::MAX);
+        for expected in [0, 1 << 40] {
+            for (base_offset, counts) in [
+                (expected, true),
+                (expected + farthest, true),
+                (expected + farthest + 1, false),
+            ] {
+                let mut bytes = vec![7; 100];
+                bytes.extend(batch(base_offset, 100));
+                let found = find_batch(&bytes, expected);
+                assert_eq!(found.is_some(), counts, "{base_offset} from {expected} on");
+            }
+        }
+    }
+
+    #[test]
+    fn a_crash_tears_no_more_than_is_written_without_a_flush() {
+        let unflushed = MAX_UNFLUSHED_BYTES as usize;
+        let torn = batch(10, 2_000);
+        let mut bytes = torn.clone();
+        bytes.resize(2 * unflushed, 7);
+        // The end of a sector, in the records.
+        bytes[1023] = 0;
+        // The batch alone may be larger.
+        assert!(was_torn(&bytes, torn.len() + unflushed, 0));
+        assert!(!was_torn(&bytes, torn.len() + unflushed + 1, 0));
+        bytes[16] = 9;
+        assert!(was_torn(&bytes, unflushed, 0));
+        assert!(!was_torn(&bytes, unflushed + 1, 0), "its length is unknown");
     }
 
     #[test]

@@ -34,10 +34,7 @@ pub struct TimeIndexView<'a> {
 impl<'a> TimeIndexView<'a> {
     /// The entries up to the first that does not rise.
     pub fn checked(bytes: &'a [u8]) -> TimeIndexView<'a> {
-        let len = bytes.len() - bytes.len() % ENTRY_LEN;
-        let view = TimeIndexView {
-            bytes: &bytes[..len],
-        };
+        let view = TimeIndexView { bytes };
         let mut last: Option<TimeEntry> = None;
         for index in 0..view.len() {
             let entry = view.entry(index);
@@ -115,26 +112,52 @@ mod tests {
         );
     }
 
+    fn bytes(entries: &[(i64, u32)]) -> Vec<u8> {
+        entries
+            .iter()
+            .flat_map(|&(timestamp, relative_offset)| {
+                TimeEntry {
+                    timestamp,
+                    relative_offset,
+                }
+                .encode()
+            })
+            .collect()
+    }
+
     #[test]
     fn zeros_and_disorder_end_the_entries() {
-        let bytes = |entries: &[(i64, u32)]| -> Vec<u8> {
-            entries
-                .iter()
-                .flat_map(|&(timestamp, relative_offset)| {
-                    TimeEntry {
-                        timestamp,
-                        relative_offset,
-                    }
-                    .encode()
-                })
-                .collect()
-        };
         let mut zeros = bytes(&[(10, 3), (20, 3)]);
         zeros.resize(120, 0);
         let view = TimeIndexView::checked(&zeros);
         assert_eq!(view.len(), 2);
         assert_eq!(view.count_where(|entry| entry.timestamp < 20), 1);
         assert_eq!(TimeIndexView::checked(&[0; 60]).len(), 0);
-        assert_eq!(TimeIndexView::checked(&bytes(&[(20, 3), (10, 5)])).len(), 1);
+        for (entries, len) in [
+            (&[(20, 3), (10, 5)][..], 1),
+            (&[(20, 3), (20, 5)], 1),
+            (&[(20, 3), (30, 2), (40, 5)], 1),
+            // Only one that is all zeros is none.
+            (&[(0, 3), (20, 3)], 2),
+            (&[(20, 0), (30, 3)], 2),
+            (&[(0, 0), (20, 3)], 0),
+        ] {
+            let view = TimeIndexView::checked(&bytes(entries)).len();
+            assert_eq!(view, len, "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_cut_short_is_none() {
+        let mut cut = bytes(&[(10, 3), (20, 3)]);
+        cut.pop();
+        let view = TimeIndexView::checked(&cut);
+        assert_eq!(view.len(), 1);
+        let first = TimeEntry {
+            timestamp: 10,
+            relative_offset: 3,
+        };
+        assert_eq!(view.last(), Some(first));
+        assert_eq!(view.count_where(|_| true), 1);
     }
 }

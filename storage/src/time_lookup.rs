@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use millstream_protocol::compression::Decompressor;
-use millstream_protocol::record_batch::BatchView;
+use millstream_protocol::record_batch::{BatchView, Record};
 use millstream_protocol::{LeaderEpoch, Offset};
 
 use crate::error::{ReadError, StorageError};
@@ -37,17 +37,40 @@ impl Log {
         timestamp: i64,
         upper_bound: Offset,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        let mut restarts = 0;
-        loop {
+        self.while_files_stay(upper_bound, |upper| self.search_from(timestamp, upper))
+            .await
+    }
+
+    /// The first record with the largest timestamp in the log, if it is below `upper_bound`.
+    pub async fn max_timestamp_offset(
+        &self,
+        upper_bound: Offset,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        self.while_files_stay(upper_bound, |upper| self.search_largest(upper))
+            .await
+    }
+
+    /// What `look_up` finds below the upper bound of what may be read.
+    async fn while_files_stay<F>(
+        &self,
+        upper_bound: Offset,
+        look_up: impl Fn(Offset) -> F,
+    ) -> Result<Option<TimestampOffset>, ReadError>
+    where
+        F: Future<Output = Result<Option<TimestampOffset>, ReadError>>,
+    {
+        let mut found = Ok(None);
+        for _ in 0..MAX_RESTARTS {
             self.wait_for_swap(self.log_start_offset().0).await;
+            let upper = self.check_range(self.log_start_offset(), upper_bound)?;
             let generation = self.state.borrow().generation;
-            let found = self.search_from(timestamp, upper_bound).await;
+            found = look_up(Offset(upper)).await;
             // What was found in files that went meanwhile proves nothing.
-            restarts += 1;
-            if self.state.borrow().generation == generation || restarts == MAX_RESTARTS {
-                return found;
+            if self.state.borrow().generation == generation {
+                break;
             }
         }
+        found
     }
 
     async fn search_from(
@@ -55,11 +78,7 @@ impl Log {
         timestamp: i64,
         upper_bound: Offset,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        let segments: Vec<i64> = {
-            let state = self.state.borrow();
-            state.segments.iter().map(|s| s.base_offset).collect()
-        };
-        for segment in segments {
+        for segment in self.segment_base_offsets() {
             if segment >= upper_bound.0 {
                 break;
             }
@@ -75,42 +94,46 @@ impl Log {
         Ok(None)
     }
 
-    /// The first record with the largest timestamp in the log, if it is below `upper_bound`.
-    pub async fn max_timestamp_offset(
-        &self,
-        upper_bound: Offset,
-    ) -> Result<Option<TimestampOffset>, ReadError> {
-        let mut restarts = 0;
-        loop {
-            self.wait_for_swap(self.log_start_offset().0).await;
-            let generation = self.state.borrow().generation;
-            let found = self.search_largest(upper_bound).await;
-            restarts += 1;
-            if self.state.borrow().generation == generation || restarts == MAX_RESTARTS {
-                return found;
-            }
-        }
-    }
-
     async fn search_largest(
         &self,
         upper_bound: Offset,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        let segments: Vec<i64> = {
-            let state = self.state.borrow();
-            state.segments.iter().map(|s| s.base_offset).collect()
-        };
-        let mut largest = MaxTimestamp::NONE;
-        for segment in segments {
-            let max = self.max_timestamp_of(segment).await?;
-            if max.timestamp > largest.timestamp {
-                largest = max;
-            }
+        let log_start_offset = self.log_start_offset();
+        let mut largest = MaxTimestamp::NONE.timestamp;
+        for segment in self.segment_base_offsets() {
+            let of_segment = if segment < log_start_offset.0 {
+                self.largest_from(segment, log_start_offset).await?
+            } else {
+                self.max_timestamp_of(segment).await?.timestamp
+            };
+            largest = largest.max(of_segment);
         }
-        if largest.timestamp < 0 {
+        if largest < 0 {
             return Ok(None);
         }
-        self.search_from(largest.timestamp, upper_bound).await
+        self.search_from(largest, upper_bound).await
+    }
+
+    /// The largest timestamp of a segment's records from `offset` on.
+    async fn largest_from(&self, segment: i64, offset: Offset) -> Result<i64, ReadError> {
+        let mut largest = MaxTimestamp::NONE.timestamp;
+        let mut position = self.checked_floor(segment, offset.0).await?;
+        let mut walker = Walker::new(self, segment);
+        while let Some(found) = walker.at(position).await? {
+            if found.header.base_offset >= offset {
+                largest = largest.max(found.header.max_timestamp);
+            } else if found.header.last_offset() >= offset {
+                self.find_in_batch(segment, &found, |record| {
+                    if record.offset >= offset {
+                        largest = largest.max(record.timestamp);
+                    }
+                    false
+                })
+                .await?;
+            }
+            position += found.header.size_in_bytes() as u64;
+        }
+        Ok(largest)
     }
 
     /// The largest timestamp of a segment. The last entry of its index has it, unless that was
@@ -200,7 +223,9 @@ impl Log {
             }
             if header.max_timestamp >= timestamp && header.last_offset() >= log_start_offset {
                 let in_batch = self
-                    .find_in_batch(segment, &found, timestamp, log_start_offset)
+                    .find_in_batch(segment, &found, |record| {
+                        record.timestamp >= timestamp && record.offset >= log_start_offset
+                    })
                     .await?;
                 if let Some(record) = in_batch {
                     return Ok((record.offset < upper_bound).then_some(record));
@@ -223,14 +248,14 @@ impl Log {
             if index + 1 == state.segments.len() {
                 in_file = in_file.first(state.segments[index].index.times_in_file as usize);
             }
+            let count = in_file.count_where(|entry| entry.timestamp < timestamp);
             let pending = &state.segments[index].index.pending_times;
-            let below = in_file.count_where(|entry| entry.timestamp < timestamp);
             pending
                 .iter()
                 .copied()
                 .take_while(|entry| entry.timestamp < timestamp)
                 .last()
-                .or_else(|| below.checked_sub(1).map(|last| in_file.entry(last)))
+                .or_else(|| in_file.first(count).last())
         };
         let found = match entry {
             Some(entry) => self.batch_of_entry(segment, entry).await?,
@@ -239,15 +264,14 @@ impl Log {
         Ok(found.map_or(0, |found| found.position))
     }
 
+    /// The first record of a batch that is wanted.
     async fn find_in_batch(
         &self,
         segment: i64,
         found: &Found,
-        timestamp: i64,
-        log_start_offset: Offset,
+        mut is_wanted: impl FnMut(&Record<'_>) -> bool,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        let len = found.header.size_in_bytes();
-        let bytes = self.read_batch(found, len).await?;
+        let bytes = self.read_batch(segment, found).await?;
         let damaged = |reason| {
             let path = self.segment_path(segment, LOG_SUFFIX);
             StorageError::damaged(&path, found.position, reason)
@@ -260,7 +284,7 @@ impl Log {
             .map_err(|_| damaged("the records of a batch cannot be read"))?;
         for record in records {
             let record = record.map_err(|_| damaged("a record cannot be read"))?;
-            if record.timestamp >= timestamp && record.offset >= log_start_offset {
+            if is_wanted(&record) {
                 return Ok(Some(TimestampOffset {
                     timestamp: record.timestamp,
                     offset: record.offset,
@@ -271,9 +295,52 @@ impl Log {
         Ok(None)
     }
 
-    async fn read_batch(&self, found: &Found, len: usize) -> Result<Bytes, ReadError> {
-        let next = found.header.next_offset();
-        let plan: ReadPlan = self.read(found.header.base_offset, len, next, true).await?;
-        Ok(plan.load_contiguous(&self.store.reactor).await?)
+    async fn read_batch(&self, segment: i64, found: &Found) -> Result<Bytes, StorageError> {
+        let mut plan = ReadPlan::default();
+        let end = found.position + found.header.size_in_bytes() as u64;
+        self.add_parts(&mut plan, segment, found.position, end)
+            .await?;
+        plan.load_contiguous(&self.store.reactor).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::LogConfig;
+    use crate::reader::tests::{append, with_log};
+    use crate::segment::MaxTimestamp;
+
+    #[test]
+    fn the_largest_timestamp_of_a_segment_is_that_of_the_batch_that_has_it_first() {
+        let config = LogConfig {
+            segment_bytes: 10 * 170,
+            index_interval_bytes: 2 * 170,
+            segment_ms: i64::MAX,
+            ..LogConfig::default()
+        };
+        with_log(config, |node, log| async move {
+            for timestamp in 0..31 {
+                // 15 has the time of 19.
+                let timestamp = if timestamp == 15 { 19 } else { timestamp };
+                append(&log, 1_000 + timestamp, 100).await;
+            }
+            assert_eq!(log.segment_base_offsets(), [0, 10, 20, 30]);
+            let path = "/data/t-0/00000000000000000010.timeindex";
+            let index = node.read_current(path).expect("closed segments have one");
+            // As it was closed, and as a crash may leave it.
+            for known in [index.len(), 12, 0] {
+                node.plant_file(path, &index[..known]);
+                log.state.borrow_mut().segments[1].max_timestamp = None;
+                let max = log.max_timestamp_of(10).await.expect("readable");
+                let expected = MaxTimestamp {
+                    timestamp: 1_019,
+                    offset: 15,
+                };
+                assert_eq!(max, expected, "{known} bytes of the index");
+                assert_eq!(log.state.borrow().segments[1].max_timestamp, Some(max));
+            }
+            let none = log.max_timestamp_of(5).await.expect("readable");
+            assert_eq!(none, MaxTimestamp::NONE, "there is no such segment");
+        });
     }
 }

@@ -88,9 +88,15 @@ impl Log {
             Err(error) => Err(error),
             Ok(()) => {
                 let _files = self.files.lock().await;
-                self.state.borrow_mut().generation += 1;
+                {
+                    let mut state = self.state.borrow_mut();
+                    state.swapping_below = Some(i64::MAX);
+                    state.generation += 1;
+                }
                 let result = change(self.clone()).await;
-                self.state.borrow_mut().generation += 1;
+                let mut state = self.state.borrow_mut();
+                state.swapping_below = None;
+                state.generation += 1;
                 result
             }
         };

@@ -17,3 +17,4 @@ mod retention;
 mod truncating;
 mod sharing;
 mod writing;
+mod time_lookup;
