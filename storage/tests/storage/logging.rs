@@ -15,12 +15,12 @@ const EIO: i32 = 5;
 
 /// Keeps the warnings and errors of a thread, a line for each.
 #[derive(Clone, Default)]
-struct Complaints {
+pub(crate) struct Complaints {
     lines: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Complaints {
-    fn listen(&self, work: impl FnOnce()) {
+    pub(crate) fn listen(&self, work: impl FnOnce()) {
         let complaints = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(Level::WARN)
@@ -30,7 +30,7 @@ impl Complaints {
         with_default(subscriber, work);
     }
 
-    fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         let lines = std::mem::take(&mut *self.lines.lock().expect("no test panicked with it"));
         let lines = String::from_utf8(lines).expect("text");
         lines.lines().map(str::to_owned).collect()
