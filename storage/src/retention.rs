@@ -62,9 +62,12 @@ impl Log {
             return Ok(0);
         };
         let active = self.state.borrow().active().base_offset;
-        if kept > active && !self.roll_at(kept).await {
-            return self.remove_segments_before(active).await;
-        }
+        // The last segment goes only if it could be closed.
+        let kept = if self.roll_at(kept).await {
+            kept
+        } else {
+            kept.min(active)
+        };
         self.remove_segments_before(kept).await
     }
 
@@ -116,8 +119,8 @@ impl Log {
         Ok(kept)
     }
 
-    /// Closes the active segment, if the log still ends at `end`, and waits until its files are
-    /// closed too. Whether that is so.
+    /// Closes the active segment, if it holds anything and the log still ends at `end`, and waits
+    /// until its files are closed too. Whether that is so.
     pub(crate) async fn roll_at(self: &Rc<Self>, end: i64) -> bool {
         {
             let mut state = self.state.borrow_mut();
@@ -244,10 +247,8 @@ impl Log {
             let used = [state.snapshot, place.map(|place| place.snapshot)];
             (state.segments[0].base_offset, used)
         };
-        if !bases.is_empty() {
-            self.remove_snapshots(|offset| offset < first && !used.contains(&Some(offset)))
-                .await?;
-        }
+        self.remove_snapshots(|offset| offset < first && !used.contains(&Some(offset)))
+            .await?;
         self.remove_later(renamed);
         Ok(())
     }
@@ -311,8 +312,7 @@ impl LogState {
         self.log_start_offset = self.log_start_offset.max(offset);
     }
 
-    /// The oldest segments whose records consumers may have seen. The last segment is among them
-    /// if it holds anything.
+    /// The oldest segments whose records consumers may have seen, the last segment among them.
     fn candidates(&self) -> Vec<Candidate> {
         let last = self.segments.len() - 1;
         let all = self.segments.iter().enumerate();
@@ -324,7 +324,6 @@ impl LogState {
             below_start: index < last && self.segment_end_offset(index) <= self.log_start_offset,
         })
         .take_while(|candidate| self.high_watermark >= candidate.next)
-        .take_while(|candidate| candidate.size > 0 || candidate.base != self.active().base_offset)
         .collect()
     }
 

@@ -288,16 +288,14 @@ impl Tail {
         (chunk.segment == segment).then_some(chunk)
     }
 
-    /// Gives the chunk whose first batch is at `first_position` the bytes of its block before that.
+    /// Gives the chunk whose first batch is at `first_position` the bytes of its block before that,
+    /// unless it has gone meanwhile.
     pub(crate) fn set_prefix(&mut self, segment: i64, first_position: u64, prefix: Bytes) {
-        let count = self.count_from(segment, first_position);
-        let chunk = self.chunks.range_mut(..count).next_back();
-        let chunk = chunk.expect("what is not written stays");
-        assert_eq!(
-            (chunk.segment, chunk.first_position),
-            (segment, first_position)
-        );
-        chunk.lead = Lead::Read(prefix);
+        let place = (segment, first_position);
+        let mut chunks = self.chunks.iter_mut();
+        if let Some(chunk) = chunks.find(|chunk| (chunk.segment, chunk.first_position) == place) {
+            chunk.lead = Lead::Read(prefix);
+        }
     }
 
     /// Removes the oldest chunk, if all of it is below `written`.

@@ -31,7 +31,7 @@ const WRITE_BYTES: usize = 1 << 20;
 const TURN_BYTES: u64 = 1 << 20;
 
 /// A closed segment that is read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Source {
     pub base: i64,
     pub size: u64,
@@ -52,7 +52,7 @@ impl Pace {
         self.unpaid += bytes;
         let turn = self
             .max_bytes_per_second
-            .map_or(TURN_BYTES, |rate| TURN_BYTES.min(rate / 10 + 1));
+            .map_or(TURN_BYTES, |rate| TURN_BYTES.min(rate / 10));
         if self.unpaid < turn {
             return;
         }
@@ -84,7 +84,10 @@ impl Log {
             unpaid: 0,
         };
         let mut map = KeyMap::new(config.dedupe_buffer_bytes, || reactor.random_u64());
-        let map_end = self.map_keys(range, &mut map, &mut pace).await?;
+        let mapping = self.map_keys(range, &mut map, &mut pace);
+        let Some(map_end) = self.unless_changed(mapping).await? else {
+            return Ok(false);
+        };
         if map_end <= range.first {
             tracing::warn!(
                 topic = self.name.0,
@@ -108,16 +111,14 @@ impl Log {
             range_end: range.end,
         };
         for group in self.groups(map_end) {
-            if self.unusable().is_some() || self.files.is_truncating() {
-                return Ok(false);
-            }
-            let cleaned = self.clean_group(&group, &filter, &mut pace).await;
-            let went_in = match cleaned {
-                Ok(Some(segment)) => self.swap_in(&group, segment).await,
-                Ok(None) => {
+            let cleaning = self.clean_group(&group, &filter, &mut pace);
+            let went_in = match self.unless_changed(cleaning).await {
+                Ok(Some(Some(segment))) => self.swap_in(&group, segment).await,
+                Ok(Some(None)) => {
                     self.remove_cleaned(group[0].base).await;
                     continue;
                 }
+                Ok(None) => Ok(false),
                 Err(error) => Err(error),
             };
             if !matches!(went_in, Ok(true)) {
@@ -142,6 +143,19 @@ impl Log {
         }
         self.store.write_checkpoint_file().await?;
         Ok(recovers(self))
+    }
+
+    /// Does `work` on the log's files; nothing if it fails and files went, or were cut, meanwhile.
+    pub(super) async fn unless_changed<T>(
+        &self,
+        work: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<Option<T>, StorageError> {
+        let generation = self.state.borrow().generation;
+        match work.await {
+            Ok(done) => Ok(Some(done)),
+            Err(_) if self.state.borrow().generation != generation => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes the keys of a range into the map; the offset up to which they are in it.
@@ -185,7 +199,7 @@ impl Log {
     }
 
     /// The closed segments, oldest first.
-    fn sources(&self) -> Vec<Source> {
+    pub(super) fn sources(&self) -> Vec<Source> {
         let state = self.state.borrow();
         let pairs = state.segments.windows(2);
         pairs
@@ -238,8 +252,6 @@ impl Log {
         for &source in group {
             let mut reader = SourceReader::open(self, source).await?;
             while let Some(header) = reader.next().await? {
-                let len = header.size_in_bytes() as u64;
-                pace.spend(len).await;
                 let kept = {
                     let batch = reader.batch()?;
                     let kept = filter.apply(&batch, &mut decompressor);
@@ -251,6 +263,8 @@ impl Log {
                     Kept::Nothing => &[],
                 };
                 changes |= kept != Kept::Whole;
+                pace.spend((header.size_in_bytes() + bytes.len()) as u64)
+                    .await;
                 if bytes.is_empty() {
                     continue;
                 }
@@ -262,7 +276,6 @@ impl Log {
                     let position = out.size - buffer.len() as u64;
                     self.write_cleaned(base, LOG_SUFFIX, &file, position, &mut buffer)
                         .await?;
-                    pace.spend(WRITE_BYTES as u64).await;
                 }
             }
         }
@@ -380,5 +393,77 @@ impl SourceReader {
 
     fn damaged(&self, reason: &'static str) -> StorageError {
         StorageError::damaged(&self.path, self.position, reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use millstream_reactor::TaskQueue;
+    use millstream_reactor::sim::Simulation;
+
+    use super::*;
+
+    /// Spends so many parts of so many bytes, and gives the pauses that this took.
+    fn pauses(max_bytes_per_second: Option<u64>, count: usize, part: u64) -> Vec<Duration> {
+        let simulation = Simulation::with_seed(1);
+        let node = simulation.add_node("broker");
+        let reactor = node.reactor();
+        let spending = async move {
+            let mut pace = Pace {
+                reactor: reactor.clone(),
+                max_bytes_per_second,
+                unpaid: 0,
+            };
+            let mut pauses = Vec::new();
+            for _ in 0..count {
+                let begun = reactor.now();
+                pace.spend(part).await;
+                pauses.extend(Some(reactor.now() - begun).filter(|pause| !pause.is_zero()));
+            }
+            pauses
+        };
+        node.run(spending).expect("the node does not crash")
+    }
+
+    #[test]
+    fn bandwidth_is_kept_by_pauses_of_a_tenth_of_a_second_at_most() {
+        let ms = Duration::from_millis;
+        assert_eq!(pauses(Some(1_000), 62, 25), vec![ms(100); 15]);
+        assert_eq!(pauses(Some(1_000), 3, 250), vec![ms(250); 3], "large parts");
+        assert_eq!(pauses(Some(5), 3, 1), vec![ms(200); 3], "hardly any");
+        // Much of it is paid for in small coins, too.
+        assert_eq!(pauses(Some(1 << 30), 17, 1 << 18).len(), 4);
+        assert_eq!(pauses(None, 64, 1 << 20), []);
+    }
+
+    #[test]
+    fn others_get_their_turn_where_nothing_limits_the_bandwidth() {
+        let simulation = Simulation::with_seed(1);
+        let node = simulation.add_node("broker");
+        let reactor = node.reactor();
+        let turns = Rc::new(Cell::new(0));
+        let (counted, beside) = (turns.clone(), reactor.clone());
+        let other = async move {
+            loop {
+                counted.set(counted.get() + 1);
+                beside.yield_now().await;
+            }
+        };
+        let spending = async move {
+            let other = reactor.spawn(TaskQueue::Requests, other);
+            let mut pace = Pace {
+                reactor: reactor.clone(),
+                max_bytes_per_second: None,
+                unpaid: 0,
+            };
+            for _ in 0..1_000 {
+                pace.spend(10 << 10).await;
+            }
+            drop(other);
+        };
+        node.run(spending).expect("the node does not crash");
+        assert!((5..=20).contains(&turns.get()), "{} turns", turns.get());
     }
 }

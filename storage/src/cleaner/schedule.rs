@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use millstream_reactor::Reactor;
 
+use super::dirty_range::DirtyRange;
 use crate::checkpoint_file::{OffsetCheckpoint, shard_cleaner_file};
 use crate::error::StorageError;
 use crate::log::Log;
@@ -18,57 +19,50 @@ use crate::store::ShardStore;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 impl ShardStore {
-    /// Cleans the log with the largest part of dirty bytes of those that are due. Whether there was
-    /// one that got any further.
+    /// Cleans the log with the largest part of dirty bytes of those that are due, or the next one
+    /// if that gets no further. Whether one got further.
     pub async fn clean_dirtiest(self: &Rc<Self>) -> bool {
+        let config = self.cleaner.borrow().clone();
+        for (log, range) in self.due_logs().await {
+            let before = log.size();
+            match log.clean(range, &config).await {
+                Ok(true) => {
+                    let (topic, partition) = log.name();
+                    tracing::debug!(
+                        topic,
+                        partition = partition.0,
+                        before,
+                        after = log.size(),
+                        "compacted"
+                    );
+                    if let Err(error) = self.write_cleaned_offsets().await {
+                        // The next start cleans once more what is clean.
+                        tracing::warn!("how far logs are compacted is not written down: {error}");
+                    }
+                    return true;
+                }
+                Ok(false) => (),
+                Err(error) => log.give_up_cleaning(&error),
+            }
+        }
+        false
+    }
+
+    /// The logs that are due, the dirtiest first.
+    async fn due_logs(&self) -> Vec<(Rc<Log>, DirtyRange)> {
         let now_ms = self.reactor.wall_clock_ms();
-        let mut dirtiest: Option<(Rc<Log>, super::dirty_range::DirtyRange)> = None;
+        let mut due = Vec::new();
         for log in self.open_logs() {
             if log.unusable().is_some() || log.disk_full().is_some() {
                 continue;
             }
-            let range = match log.dirty_range(now_ms).await {
-                Ok(range) => range.filter(|range| range.is_due),
-                Err(error) => {
-                    log.give_up_cleaning(&error);
-                    continue;
-                }
-            };
-            if let Some(range) = range
-                && dirtiest
-                    .as_ref()
-                    .is_none_or(|(_, most)| range.ratio > most.ratio)
-            {
-                dirtiest = Some((log, range));
+            match log.unless_changed(log.dirty_range(now_ms)).await {
+                Ok(range) => due.extend(range.flatten().map(|range| (log, range))),
+                Err(error) => log.give_up_cleaning(&error),
             }
         }
-        let Some((log, range)) = dirtiest else {
-            return false;
-        };
-        let before = log.size();
-        let config = self.cleaner.borrow().clone();
-        match log.clean(range, &config).await {
-            Ok(true) => {
-                let (topic, partition) = log.name();
-                tracing::debug!(
-                    topic,
-                    partition = partition.0,
-                    before,
-                    after = log.size(),
-                    "compacted"
-                );
-                if let Err(error) = self.write_cleaned_offsets().await {
-                    // The next start cleans once more what is clean.
-                    tracing::warn!("how far logs are compacted is not written down: {error}");
-                }
-                true
-            }
-            Ok(false) => false,
-            Err(error) => {
-                log.give_up_cleaning(&error);
-                false
-            }
-        }
+        due.sort_by(|(_, one), (_, other)| other.ratio.total_cmp(&one.ratio));
+        due
     }
 
     async fn write_cleaned_offsets(&self) -> Result<(), StorageError> {

@@ -43,7 +43,7 @@ impl Log {
         cleaned: Segment,
     ) -> Result<bool, StorageError> {
         let _files = self.files.lock().await;
-        if self.unusable().is_some() || self.files.is_truncating() || !self.still_has(group) {
+        if self.unusable().is_some() || !self.still_has(group) {
             return Ok(false);
         }
         let end = group.last().expect("a group has segments").next;
@@ -81,14 +81,10 @@ impl Log {
         Ok(true)
     }
 
+    /// Whether these are closed segments as they were when they were listed.
     fn still_has(&self, group: &[Source]) -> bool {
-        let state = self.state.borrow();
-        group.iter().all(|source| {
-            state.segment_index(source.base).is_some_and(|index| {
-                state.segments[index].size == source.size
-                    && state.segment_end_offset(index) == source.next
-            })
-        })
+        let closed = self.sources();
+        group.iter().all(|source| closed.contains(source))
     }
 
     async fn swap_files(&self, group: &[Source]) -> Result<Vec<std::path::PathBuf>, StorageError> {
@@ -219,11 +215,8 @@ async fn rename(
 }
 
 async fn remove(store: &ShardStore, path: &Path) -> Result<(), StorageError> {
-    match store.fs().remove_file(path).await {
-        Ok(()) => Ok(()),
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(cause) => Err(StorageError::io("remove", path, cause)),
-    }
+    let removed = store.fs().remove_file(path).await;
+    removed.map_err(|cause| StorageError::io("remove", path, cause))
 }
 
 /// The offset after the last batch of a file; `base` if it has none.

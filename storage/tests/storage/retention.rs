@@ -4,13 +4,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_protocol::{LeaderEpoch, Offset, PartitionIndex};
-use millstream_reactor::Reactor;
 use millstream_reactor::sim::{CrashOptions, DiskFault, DiskOperation, KeepUnsynced, Node};
+use millstream_reactor::{Reactor, TaskQueue};
 use millstream_storage::{
-    AppendOrigin, CleanupPolicy, DeleteRecordsError, Log, LogConfig, ReadError, StoreConfig,
+    AppendError, AppendOrigin, CleanupPolicy, DeleteRecordsError, Log, LogConfig, ReadError,
+    StoreConfig,
 };
 
 use crate::harness::*;
+use crate::logging::Complaints;
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
 
 /// Three batches of [`LEN`] fill a segment.
 const LEN: usize = 300;
@@ -412,4 +417,336 @@ fn segments_above_those_deleted_count_from_the_segment_they_fill() {
             );
         }
     });
+}
+
+/// Keeps nothing that consumers may have seen.
+fn keep_nothing() -> LogConfig {
+    LogConfig {
+        retention_bytes: 0,
+        ..config()
+    }
+}
+
+#[test]
+fn a_retention_of_no_time_is_not_one_without_end() {
+    let (_simulation, node) = simulation(13);
+    run(&node, |reactor| async move {
+        let with = LogConfig {
+            retention_ms: 0,
+            ..config()
+        };
+        let opened = open(&reactor, quiet(), with).await.expect("opens");
+        let mut model = Model::default();
+        fill(&opened.log, &mut model, &[10; 4]).await;
+        assert_eq!(opened.log.apply_retention(10).await.expect("runs"), 0);
+        assert_eq!(opened.log.apply_retention(11).await.expect("runs"), 2);
+    });
+}
+
+#[test]
+fn a_deletion_that_is_written_down_is_not_written_again() {
+    let (_simulation, node) = simulation(14);
+    let disk = node.clone();
+    run(&node, |reactor| async move {
+        let opened = open(&reactor, quiet(), config()).await.expect("opens");
+        let mut model = Model::default();
+        fill(&opened.log, &mut model, &[1; 7]).await;
+        opened.log.delete_records(Offset(5)).await.expect("deleted");
+        // What follows from it comes to its end.
+        reactor.sleep(Duration::from_secs(1)).await;
+        let operations = disk.disk_operations();
+        for offset in [5, 2] {
+            let start = opened.log.delete_records(Offset(offset)).await;
+            assert_eq!(start.expect("deleted"), Offset(5));
+        }
+        assert_eq!(disk.disk_operations(), operations);
+    });
+}
+
+#[test]
+fn epochs_are_written_down_as_they_are_after_a_deletion() {
+    let (_simulation, node) = simulation(15);
+    let disk = node.clone();
+    run(&node, |reactor| async move {
+        let opened = open(&reactor, quiet(), config()).await.expect("opens");
+        let log = &opened.log;
+        let in_file = async || {
+            reactor.sleep(Duration::from_secs(1)).await;
+            let text = disk.read_durable(format!("{DIR}/leader-epoch-checkpoint"));
+            String::from_utf8(text.expect("it is there")).expect("text")
+        };
+        let mut model = Model::default();
+        fill(log, &mut model, &[1; 7]).await;
+        log.delete_records(Offset(3)).await.expect("deleted");
+        assert_eq!(in_file().await, "0\n1\n0 3\n");
+        // An epoch that is to be written with its first record.
+        log.assign_leader_epoch(LeaderEpoch(1));
+        log.delete_records(Offset(5)).await.expect("deleted");
+        append(log, &mut model, 1, &batch(1, LEN, 1));
+        log.flush().await.expect("flushed");
+        assert_eq!(in_file().await, "0\n2\n0 5\n1 7\n");
+    });
+}
+
+#[test]
+fn records_that_come_while_old_segments_are_looked_for_stay() {
+    let (_simulation, node) = simulation(16);
+    run(&node, |reactor| async move {
+        let with = LogConfig {
+            retention_ms: 1_000,
+            ..config()
+        };
+        let opened = open(&reactor, quiet(), with.clone()).await.expect("opens");
+        let mut model = Model::default();
+        fill(&opened.log, &mut model, &[1; 8]).await;
+        assert!(stop(&reactor, &opened).await);
+        // The times of the records are to be read from the files.
+        let opened = open(&reactor, quiet(), with).await.expect("opens");
+        let log = opened.log.clone();
+        log.set_high_watermark(log.log_end_offset());
+        let looking = {
+            let log = log.clone();
+            async move { log.apply_retention(5_000).await.expect("runs") }
+        };
+        let looking = reactor.spawn(TaskQueue::Background, looking);
+        reactor.yield_now().await;
+        append(&log, &mut model, 0, &batch(1, LEN, 1));
+        assert_eq!(looking.await, Some(2), "the closed ones");
+        assert_eq!(log.segment_base_offsets(), [6]);
+        assert_eq!(rest_of(&reactor, &log).await, model.bytes_from(6));
+        log.flush().await.expect("flushed");
+        log.set_high_watermark(log.log_end_offset());
+        assert_eq!(log.apply_retention(5_000).await.expect("runs"), 1);
+        assert_eq!(log.segment_base_offsets(), [9]);
+    });
+}
+
+#[test]
+fn an_offline_log_keeps_its_front() {
+    let (_simulation, node) = simulation(17);
+    let disk = node.clone();
+    run(&node, |reactor| async move {
+        let opened = open(&reactor, quiet(), keep_nothing())
+            .await
+            .expect("opens");
+        let log = &opened.log;
+        let mut model = Model::default();
+        fill(log, &mut model, &[1; 7]).await;
+        opened.store.checkpoint().await.expect("made");
+        disk.inject(DiskFault::new(DiskOperation::Write, ".log", EIO).always());
+        append(log, &mut model, 0, &batch(1, LEN, 1));
+        log.flush().await.expect_err("it cannot be written");
+        assert!(log.offline().is_some());
+        let operations = disk.disk_operations();
+        assert_eq!(log.apply_retention(1).await.expect("runs"), 0);
+        assert_eq!(disk.disk_operations(), operations);
+        assert_eq!(log.log_start_offset(), Offset(0));
+        assert_eq!(log.segment_base_offsets(), [0, 3, 6]);
+    });
+}
+
+#[test]
+fn the_last_segment_stays_if_it_cannot_be_closed() {
+    for (error, removed) in [(EIO, 0), (ENOSPC, 2)] {
+        let (_simulation, node) = simulation(18);
+        let disk = node.clone();
+        run(&node, move |reactor| async move {
+            let opened = open(&reactor, quiet(), keep_nothing())
+                .await
+                .expect("opens");
+            let log = &opened.log;
+            let mut model = Model::default();
+            fill(log, &mut model, &[1; 8]).await;
+            // The other segments are closed.
+            reactor.sleep(Duration::from_secs(1)).await;
+            opened.store.checkpoint().await.expect("made");
+            let last = format!("{DIR}/{:020}.", 6);
+            disk.inject(DiskFault::new(DiskOperation::Write, last, error).always());
+            assert_eq!(log.apply_retention(1).await.expect("runs"), removed);
+            assert_eq!(log.offline().is_some(), error == EIO);
+            if error == ENOSPC {
+                assert_eq!(log.log_start_offset(), Offset(6));
+                assert_eq!(rest_of(&reactor, log).await, model.bytes_from(6));
+                disk.clear_faults();
+                // Closing goes on by itself.
+                reactor.sleep(Duration::from_secs(60)).await;
+                assert!(log.disk_full().is_none());
+                assert_eq!(log.apply_retention(1).await.expect("runs"), 1);
+                assert_eq!(log.segment_base_offsets(), [8]);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_full_disk_is_no_reason_to_roll_or_to_keep_old_segments() {
+    let (_simulation, node) = simulation(19);
+    let disk = node.clone();
+    run(&node, |reactor| async move {
+        let opened = open(&reactor, quiet(), keep_nothing())
+            .await
+            .expect("opens");
+        let log = &opened.log;
+        let mut model = Model::default();
+        fill(log, &mut model, &[1; 7]).await;
+        reactor.sleep(Duration::from_secs(1)).await;
+        disk.inject(DiskFault::new(DiskOperation::Write, ".log", ENOSPC).always());
+        append(log, &mut model, 0, &batch(1, LEN, 1));
+        log.flush().await.expect_err("it cannot be written");
+        let refused = log.append(&batch(1, LEN, 1), LeaderEpoch(0), AppendOrigin::Client, 1);
+        assert!(matches!(refused, Err(AppendError::DiskFull(_))));
+        log.set_high_watermark(log.log_end_offset());
+        assert_eq!(log.apply_retention(1).await.expect("runs"), 2);
+        assert_eq!(log.segment_base_offsets(), [6], "no other was begun");
+    });
+}
+
+#[test]
+fn segments_go_without_a_checkpoint_only_on_a_full_disk() {
+    for (error, removed) in [(ENOSPC, Some(2)), (EIO, None)] {
+        let complaints = Complaints::default();
+        complaints.listen(|| {
+            let (_simulation, node) = simulation(20);
+            let disk = node.clone();
+            run(&node, move |reactor| async move {
+                let opened = open(&reactor, quiet(), config()).await.expect("opens");
+                let log = &opened.log;
+                let mut model = Model::default();
+                fill(log, &mut model, &[1; 7]).await;
+                reactor.sleep(Duration::from_secs(1)).await;
+                log.set_config(LogConfig {
+                    retention_bytes: log.size() as i64 / 7,
+                    ..config()
+                });
+                let file = "millstream-checkpoint";
+                disk.inject(DiskFault::new(DiskOperation::Write, file, error).always());
+                assert_eq!(log.apply_retention(1).await.ok(), removed);
+                let first = if removed.is_some() { 6 } else { 0 };
+                assert_eq!(log.segment_base_offsets()[0], first);
+            });
+        });
+        let told = complaints.take();
+        assert_eq!(told.is_empty(), removed.is_none(), "{told:?}");
+        let what = "segments are removed without a checkpoint";
+        assert!(told.iter().all(|line| line.contains(what)), "{told:?}");
+    }
+}
+
+#[test]
+fn after_segments_went_a_crash_costs_no_reading_of_what_is_left() {
+    let (_simulation, node) = simulation(21);
+    let store = || StoreConfig {
+        checkpoint_interval: Duration::from_secs(1 << 30),
+        ..quiet()
+    };
+    let model = run(&node, move |reactor| async move {
+        let opened = open(&reactor, store(), config()).await.expect("opens");
+        let log = &opened.log;
+        let mut model = Model::default();
+        for _ in 0..8 {
+            let batch = produced(1, LEN, (5, 0, model.end() as i32));
+            append(log, &mut model, 0, &batch);
+        }
+        log.flush().await.expect("flushed");
+        log.set_high_watermark(log.log_end_offset());
+        log.delete_records(Offset(3)).await.expect("deleted");
+        assert_eq!(log.apply_retention(1).await.expect("runs"), 1);
+        model
+    });
+    node.crash(CrashOptions::keep(KeepUnsynced::None));
+    run(&node, move |reactor| async move {
+        let opened = open(&reactor, store(), config()).await.expect("opens");
+        let log = &opened.log;
+        assert_eq!(opened.recovery.scanned_bytes, 0);
+        assert_eq!(log.log_start_offset(), Offset(3));
+        assert_eq!(rest_of(&reactor, log).await, model.bytes_from(3));
+        // Of the snapshots those stay from the first segment on, and the last one.
+        let names = reactor.fs().read_dir(DIR.as_ref()).await.expect("there");
+        let names = names.into_iter().map(|entry| entry.name);
+        let snapshots: Vec<String> = names.filter(|name| name.ends_with(".snapshot")).collect();
+        let expected = [3, 6, 8].map(|offset| format!("{offset:020}.snapshot"));
+        assert_eq!(snapshots, expected);
+    });
+}
+
+#[test]
+fn an_old_file_that_cannot_be_removed_is_told_unless_it_is_gone() {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Event {
+        Nothing,
+        Fault,
+        Delete,
+    }
+    for event in [Event::Nothing, Event::Fault, Event::Delete] {
+        let complaints = Complaints::default();
+        complaints.listen(|| {
+            let (_simulation, node) = simulation(22);
+            let disk = node.clone();
+            run(&node, move |reactor| async move {
+                let opened = open(&reactor, quiet(), config()).await.expect("opens");
+                let mut model = Model::default();
+                fill(&opened.log, &mut model, &[1; 7]).await;
+                opened.log.delete_records(Offset(3)).await.expect("deleted");
+                assert_eq!(opened.log.apply_retention(1).await.expect("runs"), 1);
+                match event {
+                    Event::Nothing => (),
+                    Event::Fault => {
+                        let old = ".index.deleted";
+                        disk.inject(DiskFault::new(DiskOperation::Directory, old, EIO));
+                    }
+                    Event::Delete => opened.log.delete().await.expect("deleted"),
+                }
+                reactor.sleep(Duration::from_secs(61)).await;
+            });
+            let left = if event == Event::Fault { 1 } else { 0 };
+            assert_eq!(names(&node, 0).len(), left);
+        });
+        let told = complaints.take();
+        assert_eq!(told.len(), usize::from(event == Event::Fault), "{told:?}");
+        assert!(told.iter().all(|line| line.contains("cannot remove it")));
+    }
+}
+
+#[test]
+fn a_reader_whose_segment_goes_is_told_that_its_offset_is_gone() {
+    for seed in 0..40 {
+        let (_simulation, node) = simulation(seed);
+        run(&node, move |reactor| async move {
+            let opened = open(&reactor, quiet(), config()).await.expect("opens");
+            let log = opened.log.clone();
+            let mut model = Model::default();
+            fill(&log, &mut model, &[1; 10]).await;
+            // Out of memory, so that readers need the files.
+            reactor.sleep(Duration::from_secs(30)).await;
+            let readers: Vec<_> = (0..6)
+                .map(|reader| {
+                    let (log, model) = (log.clone(), model.clone());
+                    let inner = reactor.clone();
+                    let reading = async move {
+                        for _ in 0..=reader {
+                            inner.yield_now().await;
+                        }
+                        for _ in 0..20 {
+                            match log.read(Offset(reader), 900, Offset(10), true).await {
+                                Ok(plan) => {
+                                    let bytes = plan.load_contiguous(&inner).await;
+                                    let bytes = bytes.expect("readable");
+                                    let expected = model.bytes_from(reader);
+                                    assert!(!bytes.is_empty() && expected.starts_with(&bytes));
+                                }
+                                Err(ReadError::OffsetOutOfRange { .. }) => return,
+                                Err(error) => panic!("{error}"),
+                            }
+                        }
+                    };
+                    reactor.spawn(TaskQueue::Requests, reading)
+                })
+                .collect();
+            log.delete_records(Offset(6)).await.expect("deleted");
+            assert_eq!(log.apply_retention(1).await.expect("runs"), 2);
+            for reader in readers {
+                reader.await.expect("it ends");
+            }
+        });
+    }
 }
