@@ -184,7 +184,10 @@ impl Log {
         min_one: bool,
     ) -> Result<ReadPlan, Interrupted> {
         let mut plan = ReadPlan::default();
-        let goes_on = self.state.borrow().hints.find(from).is_some();
+        let (generation, goes_on) = {
+            let state = self.state.borrow();
+            (state.generation, state.hints.find(from).is_some())
+        };
         let Some((mut segment, first)) = self.locate(from).await? else {
             return Ok(plan);
         };
@@ -219,9 +222,12 @@ impl Log {
                         segment,
                         position: span.to,
                     };
-                    if !span.complete {
-                        self.state.borrow_mut().hints.add(place);
+                    let mut state = self.state.borrow_mut();
+                    // A place in files that went meanwhile would mislead.
+                    if !span.complete && state.generation == generation {
+                        state.hints.add(place);
                     }
+                    drop(state);
                     if goes_on && !self.reads_direct() {
                         self.read_ahead(place);
                     }
