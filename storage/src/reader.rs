@@ -248,7 +248,8 @@ impl Log {
             Some(place) => place.position,
             None => self.floor_of_offset(segment, offset).await?,
         };
-        let mut first = position > 0;
+        // Behind a reader's place compaction may have left a gap.
+        let mut first = hint.is_none() && position > 0;
         loop {
             let mut walker = Walker::new(self, segment);
             while let Some(found) = walker.at(position).await? {
