@@ -654,6 +654,42 @@ fn an_entry_that_leads_behind_its_segment_is_not_followed() {
     }
 }
 
+/// One that leads to a batch, but to one behind what is looked for, would hide what is between.
+#[test]
+fn an_entry_that_leads_too_far_is_not_followed_and_told() {
+    let len = batch(2, 50, 1).len() as u32;
+    let config = move || LogConfig {
+        segment_bytes: 10 * len,
+        index_interval_bytes: 4 * len,
+        ..LogConfig::default()
+    };
+    for by_time in [false, true] {
+        let complaints = Complaints::default();
+        complaints.listen(|| {
+            let (_simulation, node, model) = written(11, 30, config());
+            // Offset 23 is in the second batch of its segment, not in the seventh.
+            let lie = [3, 6 * len].map(u32::to_be_bytes).concat();
+            node.plant_file("/data/t-0/00000000000000000020.index", &lie);
+            run(&node, move |reactor| async move {
+                let opened = open(&reactor, small_store(), config()).await;
+                let log = opened.expect("opens").log;
+                if by_time {
+                    // The index of times has an entry that is below, and in the index.
+                    let found = log.offset_for_timestamp(18, ALL).await;
+                    let offset = found.expect("readable").map(|found| found.offset.0);
+                    assert_eq!(offset, Some(35));
+                } else {
+                    let bytes = follow(&reactor, &log, 24, 1).await;
+                    assert_eq!(bytes, model.bytes_from(24));
+                }
+            });
+        });
+        let told = complaints.take();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("the offset index of segment 20 was made anew"));
+    }
+}
+
 #[test]
 fn the_end_of_a_long_answer_is_found_by_the_index() {
     let config = || LogConfig {
