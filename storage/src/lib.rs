@@ -12,6 +12,7 @@ mod error;
 mod file_cache;
 mod flush_group;
 mod housekeeping;
+mod index_search;
 mod leader_epoch_cache;
 mod log;
 mod maintenance;
