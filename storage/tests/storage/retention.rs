@@ -660,12 +660,36 @@ fn after_segments_went_a_crash_costs_no_reading_of_what_is_left() {
         assert_eq!(opened.recovery.scanned_bytes, 0);
         assert_eq!(log.log_start_offset(), Offset(3));
         assert_eq!(rest_of(&reactor, log).await, model.bytes_from(3));
-        // Of the snapshots those stay from the first segment on, and the last one.
-        let names = reactor.fs().read_dir(DIR.as_ref()).await.expect("there");
-        let names = names.into_iter().map(|entry| entry.name);
-        let snapshots: Vec<String> = names.filter(|name| name.ends_with(".snapshot")).collect();
-        let expected = [3, 6, 8].map(|offset| format!("{offset:020}.snapshot"));
-        assert_eq!(snapshots, expected);
+        assert_eq!(snapshots(&reactor).await, [3, 6, 8]);
+    });
+}
+
+/// The offsets of the snapshots of producers that are there.
+async fn snapshots(reactor: &Reactor) -> Vec<i64> {
+    let names = reactor.fs().read_dir(DIR.as_ref()).await.expect("there");
+    let offset = |name: &str| name.strip_suffix(".snapshot")?.parse().ok();
+    let offsets = names.iter().filter_map(|entry| offset(&entry.name));
+    offsets.collect()
+}
+
+#[test]
+fn snapshots_go_with_the_segments_before_them() {
+    let (_simulation, node) = simulation(22);
+    run(&node, |reactor| async move {
+        let opened = open(&reactor, quiet(), config()).await.expect("opens");
+        let log = &opened.log;
+        let mut model = Model::default();
+        for _ in 0..8 {
+            let batch = produced(1, LEN, (5, 0, model.end() as i32));
+            append(log, &mut model, 0, &batch);
+        }
+        log.flush().await.expect("flushed");
+        log.set_high_watermark(log.log_end_offset());
+        for (before, stay) in [(3, &[3, 6, 8][..]), (6, &[6, 8])] {
+            log.delete_records(Offset(before)).await.expect("deleted");
+            assert_eq!(log.apply_retention(1).await.expect("runs"), 1);
+            assert_eq!(snapshots(&reactor).await, stay, "from {before} on");
+        }
     });
 }
 
