@@ -43,8 +43,8 @@ pub const MODULES: &[&str] = &[
     "millstream_storage::cleaner::swap",
     "millstream_storage::closing",
     "millstream_storage::housekeeping",
+    "millstream_storage::index_search",
     "millstream_storage::maintenance",
-    "millstream_storage::reader",
     "millstream_storage::recovery",
     "millstream_storage::retention",
     "millstream_storage::start_state",
@@ -226,13 +226,13 @@ mod tests {
     fn levels_are_given_and_taken_away() {
         let levels = LogLevels::unconnected();
         let storage = "millstream_storage".to_owned();
-        let reader = "millstream_storage::reader";
-        assert_eq!(levels.all()[reader], LevelFilter::INFO);
+        let writer = "millstream_storage::writer";
+        assert_eq!(levels.all()[writer], LevelFilter::INFO);
         levels.change(&[(storage.clone(), Some(LevelFilter::TRACE))]);
-        assert_eq!(levels.all()[reader], LevelFilter::TRACE);
+        assert_eq!(levels.all()[writer], LevelFilter::TRACE);
         assert_eq!(levels.all()[ROOT], LevelFilter::INFO);
         levels.change(&[(storage, None), (ROOT.to_owned(), Some(LevelFilter::ERROR))]);
-        assert_eq!(levels.all()[reader], LevelFilter::ERROR);
+        assert_eq!(levels.all()[writer], LevelFilter::ERROR);
         assert!(MODULES.is_sorted());
     }
 }

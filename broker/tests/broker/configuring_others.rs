@@ -199,7 +199,7 @@ fn subscriptions_to_clients_metrics_are_kept() {
 #[test]
 fn levels_of_loggers_are_shown_and_changed_but_not_kept() {
     let mut cluster = Cluster::new(&[]);
-    let (above, below) = ("millstream_storage", "millstream_storage::reader");
+    let (above, below) = ("millstream_storage", "millstream_storage::writer");
     cluster.run(async move |client| {
         let connection = client.connect().await;
         let level = async |logger| setting(&connection, BROKER_LOGGER, "1", logger).await;
