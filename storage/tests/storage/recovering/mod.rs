@@ -179,7 +179,8 @@ pub async fn check_state(log: &Log, model: &Model) {
 fn recovery_point(node: &Node) -> Option<(i64, bool)> {
     let files = [CHECKPOINT, "/data/millstream-checkpoint-start"];
     let text = files.iter().find_map(|path| {
-        let text = String::from_utf8(node.read_durable(path)?).expect("text");
+        // A rename may outlive the crash that it was not synced before.
+        let text = String::from_utf8(node.read_current(path)?).expect("text");
         text.contains("\nt 0 ").then_some(text)
     })?;
     let line = text.lines().nth(1).expect("one log");
