@@ -22,9 +22,10 @@ pub const BLOCK_SIZE: usize = 4096;
 /// it looks up each of the small ones.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Buffers from this size on are mappings of their own, in bytes. Between the pieces of the heap,
+/// Tail buffers from this size on are mappings of their own, in bytes. Between the pieces of the heap,
 /// which come and go at other times, those of different sizes leave gaps that together take as much
-/// again as they do; and advice for huge pages would outlast the buffer.
+/// again as they do; and advice for huge pages would outlast the buffer. Others are of one size and
+/// soon given back, for which the heap is quicker.
 const MAPPED_LEN: usize = 16 << 10;
 
 /// The kernel's pages, in bytes.
@@ -43,6 +44,8 @@ fn blocks_are_pages() -> bool {
 struct Allocation {
     pointer: NonNull<u8>,
     capacity: usize,
+    /// Whether it is a mapping of its own, and not of the heap.
+    mapped: bool,
     /// A socket may refer to its pages, also when nothing else does any more.
     lent: AtomicBool,
 }
@@ -53,18 +56,21 @@ unsafe impl Send for Allocation {}
 unsafe impl Sync for Allocation {}
 
 impl Allocation {
-    fn new(capacity: usize) -> Allocation {
+    /// Memory that is a mapping of its own if it has at least `mapped_len` bytes.
+    fn new(capacity: usize, mapped_len: usize) -> Allocation {
         let capacity = capacity.max(1).next_multiple_of(BLOCK_SIZE);
         let layout = Self::layout(capacity);
-        let pointer = if capacity < MAPPED_LEN {
+        let mapped = capacity >= mapped_len;
+        let pointer = if mapped {
+            map(layout)
+        } else {
             // SAFETY: the layout has a size of at least one block.
             NonNull::new(unsafe { alloc(layout) })
-        } else {
-            map(layout)
         };
         Allocation {
             pointer: pointer.unwrap_or_else(|| handle_alloc_error(layout)),
             capacity,
+            mapped,
             lent: AtomicBool::new(false),
         }
     }
@@ -119,12 +125,12 @@ impl Drop for Allocation {
             // Locked pages, perhaps. Rather lost than changed while somebody receives them.
             return;
         }
-        if self.capacity < MAPPED_LEN {
-            // SAFETY: allocated in `new` with this layout.
-            unsafe { dealloc(self.pointer.as_ptr(), Self::layout(self.capacity)) }
-        } else {
+        if self.mapped {
             // SAFETY: mapped in `new` with this length, and nobody refers to it any more.
             unsafe { unmap(self.pointer, self.capacity) }
+        } else {
+            // SAFETY: allocated in `new` with this layout.
+            unsafe { dealloc(self.pointer.as_ptr(), Self::layout(self.capacity)) }
         }
     }
 }
@@ -188,7 +194,7 @@ impl AlignedBuffer {
     /// No bytes yet, and memory for `capacity`, rounded up to whole blocks.
     pub fn unfilled(capacity: usize) -> AlignedBuffer {
         AlignedBuffer {
-            allocation: Allocation::new(capacity),
+            allocation: Allocation::new(capacity, HUGE_PAGE),
             len: 0,
         }
     }
@@ -279,7 +285,7 @@ impl TailBuffer {
     /// An empty buffer of at least `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> TailBuffer {
         TailBuffer {
-            allocation: Arc::new(Allocation::new(capacity)),
+            allocation: Arc::new(Allocation::new(capacity, MAPPED_LEN)),
             len: 0,
         }
     }
