@@ -22,10 +22,10 @@ pub const BLOCK_SIZE: usize = 4096;
 /// it looks up each of the small ones.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Tail buffers from this size on are mappings of their own, in bytes. Between the pieces of the heap,
-/// which come and go at other times, those of different sizes leave gaps that together take as much
-/// again as they do; and advice for huge pages would outlast the buffer. Others are of one size and
-/// soon given back, for which the heap is quicker.
+/// Tail buffers from this size on are mappings of their own, in bytes. Between the pieces of the
+/// heap, which come and go at other times, those of different sizes leave gaps that together take
+/// as much again as they do; and advice for huge pages would outlast the buffer. Other buffers are
+/// of one size and soon given back, for which the heap is quicker.
 const MAPPED_LEN: usize = 16 << 10;
 
 /// The kernel's pages, in bytes.

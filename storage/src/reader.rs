@@ -221,12 +221,9 @@ impl Log {
                         segment,
                         position: span.to,
                     };
-                    let mut state = self.state.borrow_mut();
-                    // A place in files that went meanwhile would mislead.
-                    if !span.complete && state.generation == generation {
-                        state.hints.add(place);
+                    if !span.complete {
+                        self.state.borrow_mut().note_reader(place, generation);
                     }
-                    drop(state);
                     if goes_on && !self.reads_direct() {
                         self.read_ahead(place);
                     }
@@ -451,6 +448,14 @@ impl Log {
 }
 
 impl LogState {
+    /// Remembers where a reader stopped that began in this generation: a place in files that went
+    /// meanwhile would mislead the next.
+    fn note_reader(&mut self, place: Place, generation: u64) {
+        if self.generation == generation {
+            self.hints.add(place);
+        }
+    }
+
     /// How many bytes that are not in memory lie behind a place and are soon read.
     fn bytes_ahead(&self, place: Place) -> Option<u64> {
         let index = self.segment_index(place.segment)?;
@@ -664,6 +669,19 @@ pub(crate) mod tests {
         }
         hints.clear();
         assert_eq!(known(&hints), [0; 0]);
+    }
+
+    #[test]
+    fn a_place_in_files_that_went_meanwhile_is_not_remembered() {
+        with_log(LogConfig::default(), |_, log| async move {
+            let mut state = log.state.borrow_mut();
+            let generation = state.generation;
+            state.note_reader(place(1), generation);
+            state.generation += 1;
+            state.note_reader(place(2), generation);
+            assert_eq!(state.hints.find(1), Some(place(1)));
+            assert_eq!(state.hints.find(2), None);
+        });
     }
 
     #[test]
