@@ -24,15 +24,6 @@ async fn opened(reactor: &Reactor, config: LogConfig) -> Opened {
     open(reactor, small_store(), config).await.expect("opens")
 }
 
-/// The offsets of the snapshots in the folder, in order.
-async fn snapshots(reactor: &Reactor) -> Vec<i64> {
-    let entries = reactor.fs().read_dir(DIR.as_ref()).await.expect("there");
-    let offset = |name: &str| name.strip_suffix(".snapshot")?.parse().ok();
-    let mut offsets: Vec<i64> = entries.iter().filter_map(|e| offset(&e.name)).collect();
-    offsets.sort_unstable();
-    offsets
-}
-
 #[test]
 fn a_checkpoint_keeps_the_snapshot_that_still_holds() {
     let (_simulation, node) = simulation(1);

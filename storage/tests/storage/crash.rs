@@ -478,16 +478,3 @@ fn memory_keeps_a_prefix() {
     many(Durability::Memory, KeepUnsynced::All, 40_000..40_150);
     many(Durability::Memory, KeepUnsynced::Random, 50_000..50_150);
 }
-
-/// A small generator, so that a case is its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}

@@ -11,9 +11,6 @@ use millstream_storage::{
 
 use crate::harness::*;
 
-const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
-
 fn config(durability: Durability) -> LogConfig {
     LogConfig {
         segment_bytes: 8_000,

@@ -17,7 +17,15 @@ use millstream_storage::{
 pub const ROOT: &str = "/data";
 pub const TOPIC: &str = "t";
 pub const DIR: &str = "/data/t-0";
+/// What the disk says when it fails, and when it is full.
+pub const EIO: i32 = 5;
+pub const ENOSPC: i32 = 28;
 pub const FIRST_LOG: &str = "/data/t-0/00000000000000000000.log";
+
+/// A file of the segment with this base offset.
+pub fn segment_file(base: i64, suffix: &str) -> String {
+    format!("{DIR}/{base:020}.{suffix}")
+}
 
 pub fn topic_id() -> TopicId {
     // Kafka's Uuid.ONE_UUID.
@@ -288,5 +296,27 @@ pub async fn check_segments(reactor: &Reactor, node: &Node, log: &Log, model: &M
             let path = format!("{DIR}/{base:020}.{suffix}");
             assert_eq!(node.read_durable(&path), Some(expected), "{path}");
         }
+    }
+}
+
+/// The offsets of the snapshots of producers in the folder, in order.
+pub async fn snapshots(reactor: &Reactor) -> Vec<i64> {
+    let entries = reactor.fs().read_dir(DIR.as_ref()).await.expect("there");
+    let offset = |name: &str| name.strip_suffix(".snapshot")?.parse().ok();
+    let mut offsets: Vec<i64> = entries.iter().filter_map(|e| offset(&e.name)).collect();
+    offsets.sort_unstable();
+    offsets
+}
+
+/// A small generator, so that a case is its seed.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % bound
     }
 }

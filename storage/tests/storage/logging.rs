@@ -11,8 +11,6 @@ use tracing::subscriber::with_default;
 
 use crate::harness::*;
 
-const EIO: i32 = 5;
-
 /// Keeps the warnings and errors of a thread, a line for each.
 #[derive(Clone, Default)]
 pub struct Complaints {

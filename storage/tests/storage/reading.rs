@@ -216,7 +216,6 @@ fn a_batch_larger_than_every_buffer() {
 }
 
 const ALL: Offset = Offset(i64::MAX);
-const EIO: i32 = 5;
 
 /// A node with a log of `count` batches of two records and as many bytes each, stopped cleanly.
 fn written(

@@ -14,9 +14,6 @@ use millstream_storage::{
 use crate::harness::*;
 use crate::logging::Complaints;
 
-const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
-
 /// Three batches of [`LEN`] fill a segment.
 const LEN: usize = 300;
 const PER_SEGMENT: i64 = 3;
@@ -45,6 +42,18 @@ async fn fill(log: &Rc<Log>, model: &mut Model, timestamps: &[i64]) {
     }
     log.flush().await.expect("flushed");
     log.set_high_watermark(log.log_end_offset());
+}
+
+/// Appends eight batches of a producer, all of them seen by consumers.
+async fn fill_by_producer(log: &Rc<Log>) -> Model {
+    let mut model = Model::default();
+    for _ in 0..8 {
+        let batch = produced(1, LEN, (5, 0, model.end() as i32));
+        append(log, &mut model, 0, &batch);
+    }
+    log.flush().await.expect("flushed");
+    log.set_high_watermark(log.log_end_offset());
+    model
 }
 
 async fn rest_of(reactor: &Reactor, log: &Log) -> Vec<u8> {
@@ -642,13 +651,7 @@ fn after_segments_went_a_crash_costs_no_reading_of_what_is_left() {
     let model = run(&node, move |reactor| async move {
         let opened = open(&reactor, store(), config()).await.expect("opens");
         let log = &opened.log;
-        let mut model = Model::default();
-        for _ in 0..8 {
-            let batch = produced(1, LEN, (5, 0, model.end() as i32));
-            append(log, &mut model, 0, &batch);
-        }
-        log.flush().await.expect("flushed");
-        log.set_high_watermark(log.log_end_offset());
+        let model = fill_by_producer(log).await;
         log.delete_records(Offset(3)).await.expect("deleted");
         assert_eq!(log.apply_retention(1).await.expect("runs"), 1);
         model
@@ -664,27 +667,13 @@ fn after_segments_went_a_crash_costs_no_reading_of_what_is_left() {
     });
 }
 
-/// The offsets of the snapshots of producers that are there.
-async fn snapshots(reactor: &Reactor) -> Vec<i64> {
-    let names = reactor.fs().read_dir(DIR.as_ref()).await.expect("there");
-    let offset = |name: &str| name.strip_suffix(".snapshot")?.parse().ok();
-    let offsets = names.iter().filter_map(|entry| offset(&entry.name));
-    offsets.collect()
-}
-
 #[test]
 fn snapshots_go_with_the_segments_before_them() {
     let (_simulation, node) = simulation(22);
     run(&node, |reactor| async move {
         let opened = open(&reactor, quiet(), config()).await.expect("opens");
         let log = &opened.log;
-        let mut model = Model::default();
-        for _ in 0..8 {
-            let batch = produced(1, LEN, (5, 0, model.end() as i32));
-            append(log, &mut model, 0, &batch);
-        }
-        log.flush().await.expect("flushed");
-        log.set_high_watermark(log.log_end_offset());
+        fill_by_producer(log).await;
         for (before, stay) in [(3, &[3, 6, 8][..]), (6, &[6, 8])] {
             log.delete_records(Offset(before)).await.expect("deleted");
             assert_eq!(log.apply_retention(1).await.expect("runs"), 1);

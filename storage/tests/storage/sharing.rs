@@ -16,8 +16,6 @@ use millstream_storage::{
 
 use crate::harness::*;
 
-const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
 const CHECKPOINT: &str = "/data/millstream-checkpoint-0";
 
 /// A store that does nothing by itself.

@@ -20,7 +20,6 @@ use crate::harness::*;
 use crate::logging::Complaints;
 
 const ALL: Offset = Offset(i64::MAX);
-const EIO: i32 = 5;
 
 /// A store that looks for nothing by itself.
 fn quiet() -> StoreConfig {
@@ -66,10 +65,6 @@ fn append_each(log: &Rc<Log>, timestamps: impl IntoIterator<Item = i64>) {
 async fn find(log: &Log, timestamp: i64, upper: Offset) -> Option<i64> {
     let found = log.offset_for_timestamp(timestamp, upper).await;
     found.expect("readable").map(|found| found.offset.0)
-}
-
-fn segment_file(base: i64, suffix: &str) -> String {
-    format!("{DIR}/{base:020}.{suffix}")
 }
 
 #[derive(Debug, Clone)]

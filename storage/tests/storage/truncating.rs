@@ -145,16 +145,22 @@ fn a_full_disk_leaves_a_log_uncut_that_can_be_cut_later() {
 fn a_cut_that_fails_takes_the_log_offline() {
     let second = 11;
     let cases = [
-        (DiskOperation::Directory, path_of(START + second, "log")),
-        (DiskOperation::Directory, path_of(START + second, "index")),
         (
             DiskOperation::Directory,
-            path_of(START + second, "timeindex"),
+            segment_file(START + second, "log"),
         ),
-        (DiskOperation::Read, path_of(START, "index")),
-        (DiskOperation::Read, path_of(START, "timeindex")),
-        (DiskOperation::Write, path_of(START, "log")),
-        (DiskOperation::Sync, path_of(START, "index")),
+        (
+            DiskOperation::Directory,
+            segment_file(START + second, "index"),
+        ),
+        (
+            DiskOperation::Directory,
+            segment_file(START + second, "timeindex"),
+        ),
+        (DiskOperation::Read, segment_file(START, "index")),
+        (DiskOperation::Read, segment_file(START, "timeindex")),
+        (DiskOperation::Write, segment_file(START, "log")),
+        (DiskOperation::Sync, segment_file(START, "index")),
         (DiskOperation::Write, "leader-epoch-checkpoint".to_owned()),
     ];
     for (operation, path) in cases {
@@ -182,7 +188,7 @@ fn a_cut_makes_lost_indexes_anew() {
             let (opened, mut model) = filled(&reactor, 15).await;
             opened.store.checkpoint().await.expect("made");
             for suffix in &lost {
-                let path = path_of(START, suffix);
+                let path = segment_file(START, suffix);
                 let removed = reactor.fs().remove_file(path.as_ref()).await;
                 removed.expect("it is there");
             }
@@ -190,7 +196,7 @@ fn a_cut_makes_lost_indexes_anew() {
             model.truncate(end.expect("truncated").0);
             check_state(&opened.log, &model).await;
             for suffix in lost {
-                assert!(disk.read_durable(path_of(START, suffix)).is_some());
+                assert!(disk.read_durable(segment_file(START, suffix)).is_some());
             }
             assert_eq!(follow(&reactor, &opened.log, START, 1).await, model.bytes());
         });
@@ -236,11 +242,13 @@ fn indexes_that_lie_are_made_anew_and_that_is_told() {
                     let (opened, mut model) = filled(&reactor, 30).await;
                     let second = opened.log.segment_base_offsets()[1];
                     assert_eq!(second, START + 11);
-                    let index = disk.read_current(path_of(second, "index")).expect("there");
+                    let index = disk
+                        .read_current(segment_file(second, "index"))
+                        .expect("there");
                     assert_eq!(index[..16], true_offsets);
-                    let times = disk.read_current(path_of(second, "timeindex"));
+                    let times = disk.read_current(segment_file(second, "timeindex"));
                     assert_eq!(times.expect("there")[..24], true_times);
-                    disk.plant_file(path_of(second, suffix), &lie);
+                    disk.plant_file(segment_file(second, suffix), &lie);
                     let end = opened.log.truncate_to(Offset(second + cut_at)).await;
                     model.truncate(end.expect("truncated").0);
                     check_state(&opened.log, &model).await;
@@ -275,7 +283,7 @@ fn entries_that_lead_behind_a_cut_go() {
             run(&node, move |reactor| async move {
                 let (opened, mut model) = filled(&reactor, 10).await;
                 opened.store.checkpoint().await.expect("made");
-                let path = path_of(START, suffix);
+                let path = segment_file(START, suffix);
                 let mut index = disk.read_current(&path).expect("there");
                 // Of the four entries the first two are about batches before the cut.
                 index.truncate(index.len() / 2);

@@ -17,8 +17,6 @@ use millstream_storage::{
 
 use crate::harness::*;
 
-const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
 const MIB: usize = 1 << 20;
 
 /// A store with memory for all that a test appends, which does nothing by itself.

@@ -26,9 +26,6 @@ mod records;
 mod schedule;
 mod swaps;
 
-const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
-
 fn config() -> LogConfig {
     LogConfig {
         segment_bytes: 1_500,
@@ -221,16 +218,12 @@ fn write_keys(log: &Rc<Log>, written: &mut Written, keys: &[&str]) {
     }
 }
 
-fn segment_file(base: i64, suffix: &str) -> String {
-    format!("{DIR}/{base:020}{suffix}")
-}
-
 /// The sizes of the closed segments.
 fn closed_sizes(disk: &Node, log: &Log) -> Vec<u64> {
     let bases = log.segment_base_offsets();
     let closed = &bases[..bases.len() - 1];
     let size = |base: &i64| {
-        let bytes = disk.read_current(segment_file(*base, ".log"));
+        let bytes = disk.read_current(segment_file(*base, "log"));
         bytes.expect("a segment has a file").len() as u64
     };
     closed.iter().map(size).collect()

@@ -254,8 +254,8 @@ fn small_segments_become_one_as_far_as_their_bytes_and_offsets_fit() {
             assert_eq!(log.segment_base_offsets(), left);
             for base in &bases {
                 let is_merged = !left.contains(base);
-                let went = disk.read_current(segment_file(*base, ".log.deleted"));
-                let is_there = disk.read_current(segment_file(*base, ".log"));
+                let went = disk.read_current(segment_file(*base, "log.deleted"));
+                let is_there = disk.read_current(segment_file(*base, "log"));
                 assert_eq!(is_there.is_none(), is_merged);
                 if is_merged {
                     assert!(went.is_some(), "{base} went into another");
@@ -284,7 +284,7 @@ fn segments_of_which_all_stays_are_left_as_they_are() {
         assert_eq!(before, [0, 2, 4, 6]);
         assert_eq!(clean_all(&opened).await, 1);
         let was_replaced = |base: &i64| {
-            let old = disk.read_current(segment_file(*base, ".log.deleted"));
+            let old = disk.read_current(segment_file(*base, "log.deleted"));
             old.is_some()
         };
         let replaced: Vec<bool> = before.iter().map(was_replaced).collect();

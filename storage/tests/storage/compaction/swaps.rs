@@ -99,7 +99,7 @@ fn a_swap_whose_finish_fails_at_a_start_is_finished_by_the_next() {
                 let (opened, written) = open_small_segments(&reactor, Duration::ZERO).await;
                 let before = opened.log.segment_base_offsets();
                 // The new file counts; not all of the old ones are gone.
-                let old = segment_file(before[1], ".log");
+                let old = segment_file(before[1], "log");
                 disk.inject(DiskFault::new(DiskOperation::Directory, old, EIO));
                 assert!(!opened.store.clean_dirtiest().await);
                 assert!(opened.log.offline().is_some());
@@ -142,11 +142,11 @@ fn what_a_cleaning_left_behind_goes_and_what_counts_is_taken() {
     let before = node.read_current(FIRST_LOG).expect("it is there");
     let batch_len = keyed("a", 600, 100).len();
     // The first segment without its second record counts: it is below what is not done.
-    node.plant_file(segment_file(0, ".log.swap"), &before[..batch_len]);
+    node.plant_file(segment_file(0, "log.swap"), &before[..batch_len]);
     // As Kafka leaves a segment that it was about to split.
-    node.plant_file(segment_file(2, ".log.cleaned"), b"not whole");
-    node.plant_file(segment_file(2, ".index.swap"), b"12345678");
-    node.plant_file(segment_file(4, ".log.swap"), b"not to be read");
+    node.plant_file(segment_file(2, "log.cleaned"), b"not whole");
+    node.plant_file(segment_file(2, "index.swap"), b"12345678");
+    node.plant_file(segment_file(4, "log.swap"), b"not to be read");
     let found = check_on_a_sound_disk(&node, written.clone());
     assert_eq!(found, [0, 2, 4, 6]);
     written.records.remove(&1);
@@ -180,25 +180,12 @@ fn snapshots_of_segments_that_became_part_of_another_go() {
             }
         }
         seen(log).await;
-        let fs = reactor.fs();
-        let snapshots = async || {
-            let names = fs.read_dir(DIR.as_ref()).await.expect("there");
-            let names = names.into_iter().map(|entry| entry.name);
-            let snapshots = names.filter_map(|name| {
-                Some(
-                    name.strip_suffix(".snapshot")?
-                        .parse::<i64>()
-                        .expect("an offset"),
-                )
-            });
-            snapshots.collect::<Vec<_>>()
-        };
-        assert_eq!(snapshots().await, [1, 2, 3, 4, 5]);
+        assert_eq!(snapshots(&reactor).await, [1, 2, 3, 4, 5]);
         log.set_config(config());
         assert!(opened.store.clean_dirtiest().await);
         assert_eq!(log.segment_base_offsets(), [0, 5]);
         assert_eq!(
-            snapshots().await,
+            snapshots(&reactor).await,
             [5, 6],
             "of the active segment, and of the end"
         );
@@ -327,7 +314,7 @@ fn a_large_segment_is_written_in_large_parts_with_indexes_that_hold() {
             assert_eq!(disk.read_durable(&path).as_ref(), Some(&bytes), "{suffix}");
             bytes
         };
-        let (log_bytes, index) = (bytes(".log"), bytes(".index"));
+        let (log_bytes, index) = (bytes("log"), bytes("index"));
         let entries = OffsetIndexView::checked(&index);
         assert_eq!(entries.len(), 49, "all but the first batch");
         for index in 0..entries.len() {
@@ -336,7 +323,7 @@ fn a_large_segment_is_written_in_large_parts_with_indexes_that_hold() {
             let last = batch.expect("a batch begins there").last_offset();
             assert_eq!(last.0, i64::from(entry.relative_offset));
         }
-        assert_eq!(bytes(".timeindex").len(), 49 * 12);
+        assert_eq!(bytes("timeindex").len(), 49 * 12);
     });
 }
 
@@ -512,17 +499,4 @@ fn a_swap_is_finished_or_undone_at_whatever_operation_it_ends() {
         finished > 60,
         "only {finished} crashes fell into the compaction"
     );
-}
-
-/// A small generator, so that a case is its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
 }

@@ -19,8 +19,6 @@ mod side_files;
 
 /// Where the logs begin: far from 0, where offsets would also be distances.
 pub const START: i64 = 1_000;
-pub const EIO: i32 = 5;
-pub const ENOSPC: i32 = 28;
 const CHECKPOINT: &str = "/data/millstream-checkpoint-0";
 const KAFKAS_RECOVERY_POINTS: &str = "/data/recovery-point-offset-checkpoint";
 
@@ -241,14 +239,6 @@ fn check_epochs_file(node: &Node, log: &Log) {
     assert_eq!(text, expected);
 }
 
-pub async fn snapshots(reactor: &Reactor) -> Vec<i64> {
-    let entries = reactor.fs().read_dir(DIR.as_ref()).await.expect("there");
-    let offset = |name: &str| name.strip_suffix(".snapshot")?.parse().ok();
-    let mut offsets: Vec<i64> = entries.iter().filter_map(|e| offset(&e.name)).collect();
-    offsets.sort_unstable();
-    offsets
-}
-
 /// Lives of a log, each ended by a crash. Nothing that a recovery does is worth a warning.
 pub fn live(seed: u64, lives: Vec<(Vec<Step>, KeepUnsynced)>) {
     let complaints = Complaints::default();
@@ -350,20 +340,16 @@ fn open_error(node: &Node) -> StorageError {
     error.expect("it cannot be opened")
 }
 
-pub fn path_of(base: i64, suffix: &str) -> String {
-    format!("{DIR}/{base:020}.{suffix}")
-}
-
 /// What the segment with this base offset holds.
 fn segment(node: &Node, base: i64) -> Vec<u8> {
-    node.read_current(path_of(base, "log")).expect("there")
+    node.read_current(segment_file(base, "log")).expect("there")
 }
 
 #[test]
 fn entries_about_batches_above_the_recovery_point_are_not_believed() {
     let (_simulation, node, model) = crashed(1, 6, 10);
     let batch_len = model.batches[0].bytes.len() as u32;
-    let [index, time_index] = ["index", "timeindex"].map(|suffix| path_of(START, suffix));
+    let [index, time_index] = ["index", "timeindex"].map(|suffix| segment_file(START, suffix));
     let offsets = node.read_current(&index).expect("there");
     let times = node.read_current(&time_index).expect("there");
     assert_eq!((offsets.len(), times.len()), (2 * 8, 2 * 12));
@@ -393,7 +379,7 @@ fn entries_about_batches_above_the_recovery_point_are_not_believed() {
 fn space_made_ahead_in_an_index_goes_whatever_the_other_has() {
     for suffix in ["index", "timeindex"] {
         let (_simulation, node, model) = crashed(2, 6, 6);
-        let path = path_of(START, suffix);
+        let path = segment_file(START, suffix);
         let entries = node.read_current(&path).expect("there");
         node.plant_file(&path, &[&entries[..], &[0; 24]].concat());
         open_whole(&node, &model);
@@ -427,7 +413,7 @@ fn a_file_may_not_end_before_the_recovery_point() {
     let (_simulation, node, mut model) = crashed(4, 6, 10);
     model.truncate(START + 6);
     let bytes = model.bytes();
-    let path = path_of(START, "log");
+    let path = segment_file(START, "log");
     node.plant_file(&path, &bytes[..bytes.len() - 1]);
     let error = open_error(&node);
     assert!(
@@ -447,7 +433,7 @@ fn everything_is_read_when_the_segment_of_the_recovery_point_is_gone() {
         &node,
         |reactor| async move { bases_in_folder(&reactor).await },
     );
-    let last = path_of(*bases.last().expect("several"), "log");
+    let last = segment_file(*bases.last().expect("several"), "log");
     run(&node, |reactor| async move {
         let removed = reactor.fs().remove_file(last.as_ref()).await;
         removed.expect("it is there");
@@ -460,7 +446,7 @@ fn everything_is_read_when_the_segment_of_the_recovery_point_is_gone() {
         check_state(&opened.log, &model).await;
         let kept = follow(&reactor, &opened.log, START, 700).await;
         assert_eq!(kept, model.bytes());
-        assert!(disk.read_durable(path_of(START, "log")).is_some());
+        assert!(disk.read_durable(segment_file(START, "log")).is_some());
     });
 }
 
@@ -509,7 +495,7 @@ fn tear(node: &Node, model: &Model, torn: usize, kept: usize) -> (i64, u64) {
     for later in bases.into_iter().filter(|later| *later >= base) {
         let mut bytes = segment(node, later);
         bytes[if later == base { position } else { kept }..].fill(0);
-        node.plant_file(path_of(later, "log"), &bytes);
+        node.plant_file(segment_file(later, "log"), &bytes);
     }
     (base, position as u64)
 }
@@ -582,7 +568,7 @@ fn a_torn_batch_before_whole_segments_is_an_error() {
         let error = open_error(&node);
         assert!(
             matches!(&error, StorageError::Damaged { path, position, .. }
-                if path == Path::new(&path_of(base, "log")) && *position == torn_at),
+                if path == Path::new(&segment_file(base, "log")) && *position == torn_at),
             "{error}"
         );
         let left = run(
@@ -596,7 +582,7 @@ fn a_torn_batch_before_whole_segments_is_an_error() {
 #[test]
 fn segments_may_not_overlap() {
     let (_simulation, node, model) = crashed(10, 0, 30);
-    let overlapping = path_of(START + 5, "log");
+    let overlapping = segment_file(START + 5, "log");
     node.plant_file(&overlapping, &segment(&node, START));
     let error = open_error(&node);
     assert!(

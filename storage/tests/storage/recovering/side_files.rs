@@ -183,7 +183,7 @@ fn epochs_from_outside_the_log_are_cut_off_in_their_file() {
 #[test]
 fn snapshots_behind_the_end_go() {
     let (_simulation, node, model) = crashed(20, 6, 10);
-    let at = |offset: i64| path_of(START + offset, "snapshot");
+    let at = |offset: i64| segment_file(START + offset, "snapshot");
     let snapshot = node.read_durable(at(6)).expect("there");
     for offset in [10, 11, 50] {
         node.plant_file(at(offset), &snapshot);
@@ -200,7 +200,7 @@ fn producers_of_a_lost_snapshot_are_kept_by_the_next_checkpoint() {
     let (_simulation, node, model) = crashed(21, 6, 6);
     let (disk, expected) = (node.clone(), model.clone());
     run(&node, move |reactor| async move {
-        let snapshot = path_of(START + 6, "snapshot");
+        let snapshot = segment_file(START + 6, "snapshot");
         let removed = reactor.fs().remove_file(snapshot.as_ref()).await;
         removed.expect("it is there");
         let opened = opened(&reactor).await;
@@ -246,7 +246,7 @@ fn the_largest_timestamp_is_indexed_again_after_its_entry_was_lost() {
         let complaints = Complaints::default();
         complaints.listen(|| {
             let (_simulation, node) = simulation(23);
-            let path = path_of(START, "timeindex");
+            let path = segment_file(START, "timeindex");
             let add = |log: &std::rc::Rc<Log>, model: &mut Model, timestamps: &[i64]| {
                 for &timestamp in timestamps {
                     append(log, model, 0, &batch(1, 100, timestamp));
@@ -302,7 +302,7 @@ fn the_producers_of_a_clean_log_come_from_its_snapshot() {
     });
     // The second batch is one no more, and need not be looked at.
     let position = model.batches[0].bytes.len() as u64;
-    node.corrupt(path_of(START, "log"), position + 16, 0xff);
+    node.corrupt(segment_file(START, "log"), position + 16, 0xff);
     run(&node, move |reactor| async move {
         let opened = opened(&reactor).await;
         assert!(opened.start.was_clean());
