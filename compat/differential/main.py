@@ -51,6 +51,7 @@ def arguments(given):
 class Script:
     name: str
     run: object
+    alone: bool = False
 
 
 @dataclasses.dataclass
@@ -72,7 +73,7 @@ class Run:
 
     def scripts(self):
         """All that the options leave, those that wait longest first."""
-        found = [Script(each.name, each.run) for each in sequences.scripts(self.common)]
+        found = [Script(each.name, each.run, each.alone) for each in sequences.scripts(self.common)]
         for api, versions in self.common.items():
             for version in versions:
                 found.append(Script(f"{api} {version} generated", functools.partial(
@@ -86,12 +87,17 @@ class Run:
                           self.sides))
 
     def talks(self, scripts):
-        """Runs every script against both brokers; pairs of transcripts."""
-        pool = concurrent.futures.ThreadPoolExecutor(TALKS_AT_ONCE)
-        with pool:
-            begun = [[pool.submit(self._talk, script, side) for side in self.sides]
-                     for script in scripts]
-            return [[each.result() for each in pair] for pair in begun]
+        """Runs every script against both brokers; pairs of transcripts in the order given."""
+        found = {}
+        with concurrent.futures.ThreadPoolExecutor(TALKS_AT_ONCE) as pool:
+            waves = [[script] for script in scripts if script.alone]
+            waves.append([script for script in scripts if not script.alone])
+            for wave in waves:
+                begun = {script.name: [pool.submit(self._talk, script, side)
+                                       for side in self.sides] for script in wave}
+                found.update((name, [each.result() for each in pair])
+                             for name, pair in begun.items())
+        return [found[script.name] for script in scripts]
 
     def _talk(self, script, side):
         # Names of topics and groups are made of it, and must be as short as they are distinct.

@@ -10,15 +10,17 @@ REGISTRY = []
 class Sequence:
     name: str
     run: object
+    alone: bool
 
 
-def sequence(each=None, needs=()):
+def sequence(each=None, needs=(), alone=False):
     """Registers a script; with `each` it is run once for every version of that API.
 
-    It is left out where one of the APIs that it needs is not served by both brokers.
+    It is left out where one of the APIs that it needs is not served by both brokers. One that
+    runs alone may make and remove what others ask for: it ends before they begin.
     """
     def register(function):
-        REGISTRY.append((function, each, (*needs, *([each] if each else []))))
+        REGISTRY.append((function, each, (*needs, *([each] if each else [])), alone))
         return function
     return register
 
@@ -30,14 +32,14 @@ def scripts(common):
         topics_by_id,
     )
     found = []
-    for function, each, needs in REGISTRY:
+    for function, each, needs, alone in REGISTRY:
         if not all(api in common for api in needs):
             continue
         name = function.__name__.replace("_", " ")
         if each is None:
-            found.append(Sequence(name, function))
+            found.append(Sequence(name, function, alone))
         else:
             found += [Sequence(f"{each} {version} {name}",
-                               functools.partial(function, version=version))
+                               functools.partial(function, version=version), alone)
                       for version in common[each]]
     return found

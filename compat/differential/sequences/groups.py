@@ -304,7 +304,6 @@ def commits(talk, version):
     commit("a generation", group, (0, 17, ""), generation=0)
     commit("a member", group, (0, 18, ""), member="nobody")
     commit("an instance", group, (0, 19, ""), instance="nobody")
-    commit("no name", "", (0, 20, ""))
     fetched(talk, group, topic)
     one = enter(talk, 5, group, "joins")
     generation, member = one["GenerationId"], one["MemberId"]
@@ -399,7 +398,6 @@ def groups_deleted(talk):
             talk.ask("DeleteGroups", version, {"GroupsNames": list(groups)}, label)
 
         say("no such group", "no-such-group")
-        say("no name", "")
         say("none")
         one = enter(talk, 5, group, "joins")
         say("with a member", group)
@@ -411,6 +409,31 @@ def groups_deleted(talk):
         say("and gone", group)
         describe(talk, group, "gone")
         fetched(talk, group, "ground")
+
+
+@sequence(needs=("DeleteGroups", "OffsetCommit"), alone=True)
+def group_without_a_name(talk):
+    """Whoever asks for "" while the group is there would be told of it."""
+    def commit(version):
+        talk.ask("OffsetCommit", version, {
+            "GroupId": "", "GenerationIdOrMemberEpoch": -1, "MemberId": "", "Topics": [
+                {"Name": "ground", "TopicId": IdOf("ground"), "Partitions": [
+                    {"PartitionIndex": 0, "CommittedOffset": 20, "CommittedMetadata": ""}]}]})
+
+    def delete(version, label):
+        talk.ask("DeleteGroups", version, {"GroupsNames": [""]}, label)
+
+    newest = talk.latest("DeleteGroups")
+    for version in talk.common["OffsetCommit"]:
+        delete(newest, "not there")
+        commit(version)
+        fetched(talk, "", "ground")
+        describe(talk, "", "there")
+        delete(newest, "there")
+    for version in talk.common["DeleteGroups"]:
+        commit(8)
+        delete(version, "there")
+        delete(version, "gone")
 
 
 @sequence(needs=("OffsetDelete",))
