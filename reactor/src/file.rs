@@ -27,8 +27,8 @@ pub struct OpenOptions {
     pub truncate: bool,
     /// O_DIRECT: memory, position and length of each transfer in whole blocks.
     pub direct: bool,
-    /// The kernel reads nothing ahead but what [`File::advise_will_need`] asks for.
-    pub no_read_ahead: bool,
+    /// Mostly read from front to back: the kernel reads twice as far ahead as usual.
+    pub sequential: bool,
 }
 
 /// An open file. Clones share the descriptor; the last one closes it.
@@ -173,14 +173,6 @@ impl File {
         match &self.inner {
             FileInner::Uring(file) => file.size().await,
             FileInner::Sim(file) => file.size().await,
-        }
-    }
-
-    /// Asks the kernel to read `[position, position + len)` ahead into the page cache.
-    pub async fn advise_will_need(&self, position: u64, len: u64) -> io::Result<()> {
-        match &self.inner {
-            FileInner::Uring(file) => file.advise_will_need(position, len).await,
-            FileInner::Sim(_) => Ok(()),
         }
     }
 

@@ -10,7 +10,7 @@
 use bytes::Bytes;
 use millstream_protocol::Offset;
 use millstream_protocol::record_batch::BatchHeader;
-use millstream_reactor::{File, OpenOptions, TailSlice, TaskQueue};
+use millstream_reactor::{File, OpenOptions, TailSlice};
 
 use crate::config::ColdRead;
 use crate::error::{ReadError, StorageError};
@@ -21,8 +21,6 @@ use crate::stored_batch::parse_header;
 
 /// Bytes that a search for batch boundaries reads at once.
 const SEARCH_BYTES: u64 = 8 << 10;
-/// How far ahead of a reader that goes on in order the file is asked for.
-const READ_AHEAD_BYTES: u64 = 4 << 20;
 /// Places where readers stopped.
 const HINTS: usize = 4;
 /// A read that is overtaken by truncations this often gives up.
@@ -183,10 +181,7 @@ impl Log {
         min_one: bool,
     ) -> Result<ReadPlan, Interrupted> {
         let mut plan = ReadPlan::default();
-        let (generation, goes_on) = {
-            let state = self.state.borrow();
-            (state.generation, state.hints.find(from).is_some())
-        };
+        let generation = self.state.borrow().generation;
         let Some((mut segment, first)) = self.locate(from).await? else {
             return Ok(plan);
         };
@@ -223,9 +218,6 @@ impl Log {
                     };
                     if !span.complete {
                         self.state.borrow_mut().note_reader(place, generation);
-                    }
-                    if goes_on && !self.reads_direct() {
-                        self.read_ahead(place);
                     }
                     return Ok(plan);
                 }
@@ -370,21 +362,6 @@ impl Log {
         Ok(())
     }
 
-    /// Lets the kernel fetch what lies behind `place`, up to what is in memory. Nobody waits for it,
-    /// and what goes wrong the next read will tell.
-    fn read_ahead(&self, place: Place) {
-        let key = (self.id, place.segment);
-        let file = self.store.read_files.borrow_mut().get(key);
-        let len = self.state.borrow().bytes_ahead(place);
-        if let (Some(file), Some(len)) = (file, len) {
-            let ahead = async move {
-                let _ = file.advise_will_need(place.position, len).await;
-            };
-            let reactor = &self.store.reactor;
-            reactor.spawn(TaskQueue::Requests, ahead).detach();
-        }
-    }
-
     /// Whether what is not in memory is read with O_DIRECT now.
     fn reads_direct(&self) -> bool {
         let config = &self.store.config;
@@ -396,8 +373,10 @@ impl Log {
             }
     }
 
-    /// The segment's file, open for reading.
-    pub(crate) async fn read_file(&self, segment: i64) -> Result<File, StorageError> {
+    /// The segment's file, open for reading: headers here and there, or ranges that leave as they
+    /// are. Both go by one descriptor, so that the kernel sees one reader who goes on, and reads
+    /// ahead of him.
+    async fn read_file(&self, segment: i64) -> Result<File, StorageError> {
         let key = (self.id, segment);
         let direct = self.reads_direct();
         let files = match direct {
@@ -410,7 +389,7 @@ impl Log {
         let path = self.segment_path(segment, LOG_SUFFIX);
         let options = OpenOptions {
             direct,
-            no_read_ahead: true,
+            sequential: true,
             ..OpenOptions::default()
         };
         let generation = self.state.borrow().generation;
@@ -454,18 +433,6 @@ impl LogState {
         if self.generation == generation {
             self.hints.add(place);
         }
-    }
-
-    /// How many bytes that are not in memory lie behind a place and are soon read.
-    fn bytes_ahead(&self, place: Place) -> Option<u64> {
-        let index = self.segment_index(place.segment)?;
-        if self.tail.chunk_at(place.segment, place.position).is_some() {
-            return None;
-        }
-        let memory = self.tail.next_start(place.segment, place.position);
-        let end = memory.unwrap_or(self.segments[index].size);
-        let len = end.saturating_sub(place.position);
-        (len > 0).then_some(len.min(READ_AHEAD_BYTES))
     }
 }
 
@@ -682,37 +649,5 @@ pub(crate) mod tests {
             assert_eq!(state.hints.find(1), Some(place(1)));
             assert_eq!(state.hints.find(2), None);
         });
-    }
-
-    #[test]
-    fn what_is_not_in_memory_is_read_ahead() {
-        with_log(LogConfig::default(), |_, log| async move {
-            check_bytes_ahead(&log).await;
-        });
-    }
-
-    async fn check_bytes_ahead(log: &Rc<Log>) {
-        let ahead = |segment, position| {
-            let offset = 0;
-            log.state.borrow().bytes_ahead(Place {
-                offset,
-                segment,
-                position,
-            })
-        };
-        let first = append(log, 1, 1_000).await;
-        assert_eq!(ahead(0, 0), None, "it is in memory");
-        log.rest().await.expect("the disk is well");
-        assert_eq!(ahead(0, 0), Some(first));
-        assert_eq!(ahead(0, 100), Some(first - 100));
-        assert_eq!(ahead(0, first), None, "the end");
-        let second = append(log, 1, 5 << 20).await;
-        assert_eq!(ahead(0, 100), Some(first - 100), "up to what is in memory");
-        assert_eq!(ahead(0, first), None);
-        log.rest().await.expect("the disk is well");
-        assert_eq!(ahead(0, 100), Some(READ_AHEAD_BYTES));
-        let end = first + second;
-        assert_eq!(ahead(0, end - 200), Some(200));
-        assert_eq!(ahead(7, 0), None, "there is no such segment");
     }
 }

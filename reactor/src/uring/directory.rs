@@ -35,8 +35,8 @@ impl Shard {
             }
         }
         let file = self.open_with(path, flags, options.direct).await?;
-        if options.no_read_ahead {
-            file.advise_random()?;
+        if options.sequential {
+            file.advise_sequential()?;
         }
         Ok(file)
     }

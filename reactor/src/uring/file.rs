@@ -226,31 +226,10 @@ impl File {
         u64::try_from(status.st_size).map_err(io::Error::other)
     }
 
-    pub(super) fn advise_random(&self) -> io::Result<()> {
-        // Sets a flag of the open file: nothing to wait for.
-        Ok(posix_fadvise(
-            &self.descriptor,
-            0,
-            0,
-            PosixFadviseAdvice::POSIX_FADV_RANDOM,
-        )?)
-    }
-
-    pub(crate) async fn advise_will_need(&self, position: u64, len: u64) -> io::Result<()> {
-        let mut position = position;
-        let mut len = len;
-        while len > 0 {
-            let part = len.min(TRANSFER_MAX as u64);
-            let advise = opcode::Fadvise::new(self.fd(), part as i64, libc::POSIX_FADV_WILLNEED)
-                .offset(position)
-                .build();
-            // SAFETY: advice names no memory.
-            let (outcome, _) = unsafe { self.run(advise, Keep::Nothing) }.await;
-            outcome.count()?;
-            position += part;
-            len -= part;
-        }
-        Ok(())
+    pub(super) fn advise_sequential(&self) -> io::Result<()> {
+        // Sets a bound of the open file: nothing to wait for.
+        let advice = PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL;
+        Ok(posix_fadvise(&self.descriptor, 0, 0, advice)?)
     }
 
     pub(crate) fn share(&self) -> SharedFile {

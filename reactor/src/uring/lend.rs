@@ -13,8 +13,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, open, splice, vmsplice};
+use nix::fcntl::{OFlag, SpliceFFlags, open, splice, vmsplice};
 use nix::sys::stat::Mode;
 
 use super::splice::Pipe;
@@ -51,7 +50,8 @@ impl Lender {
         };
         let step = &bytes[..bytes.len().min(STEP)];
         let taken = passage.fill(step)?;
-        let moved = passage.drain(socket, taken, more || taken < bytes.len())?;
+        let more = more || taken < bytes.len();
+        let moved = passage.pipe.drain(socket, taken, more)?;
         passage.throw_away(taken - moved)?;
         self.passage.set(Some(passage));
         Ok(moved)
@@ -76,21 +76,6 @@ impl Passage {
         let pages = [IoSlice::new(bytes)];
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
         Ok(vmsplice(&self.pipe.writer, &pages, flags)?)
-    }
-
-    fn drain(&self, socket: &Arc<OwnedFd>, len: usize, more: bool) -> io::Result<usize> {
-        let mut flags = SpliceFFlags::SPLICE_F_MOVE;
-        flags.set(SpliceFFlags::SPLICE_F_MORE, more);
-        // Only a socket that does not block is filled without waiting. The ring's operations are
-        // for sockets that do; none of them begins in between.
-        fcntl(socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let moved = splice(&self.pipe.reader, None, socket, None, len, flags);
-        fcntl(socket, FcntlArg::F_SETFL(OFlag::empty()))?;
-        match moved {
-            Ok(moved) => Ok(moved),
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn throw_away(&self, mut len: usize) -> io::Result<()> {

@@ -16,7 +16,7 @@ const WRITE: OpenOptions = OpenOptions {
     create_new: false,
     truncate: false,
     direct: false,
-    no_read_ahead: false,
+    sequential: false,
 };
 
 const DIRECT: OpenOptions = OpenOptions {
@@ -70,7 +70,7 @@ fn a_buffer_takes_one_read_after_the_other() {
         for direct in [false, true] {
             let options = OpenOptions {
                 direct,
-                no_read_ahead: true,
+                sequential: true,
                 ..OpenOptions::default()
             };
             let file = reactor.fs().open(&path, options).await.expect("opens");
@@ -111,7 +111,6 @@ fn reads_end_with_the_file() {
         );
         file.set_len(5).await.expect("cuts");
         assert!(reactor.fs().read(&path).await.expect("reads")[..] == data[..5]);
-        file.advise_will_need(0, 1 << 33).await.expect("advises");
     });
 }
 

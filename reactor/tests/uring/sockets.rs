@@ -1,10 +1,12 @@
 //! Streams and listeners.
 
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::future::poll_immediate;
 use millstream_reactor::uring::start_shard;
 use millstream_reactor::{OpenOptions, Reactor, SendFileError, Stream, TailBuffer, TaskQueue};
 
@@ -526,6 +528,30 @@ fn files_are_spliced_into_sockets() {
             matches!(&error, SendFileError::File(cause) if cause.kind() == ErrorKind::UnexpectedEof),
             "{error:?}"
         );
+    });
+}
+
+#[test]
+fn what_is_read_for_a_client_that_goes_reaches_no_other() {
+    on_shard(|reactor| async move {
+        let data = pattern(3_000_000, 5);
+        let (_folder, file) = file_with(&reactor, &data).await;
+        let check = async || {
+            let (client, server) = connected(&reactor).await;
+            let send = server.send_file(&file, 0, 1_000_000);
+            let receive = client.recv_exact(BytesMut::new(), 1_000_000);
+            let (sent, received) = futures::future::join(send, receive).await;
+            sent.expect("sends");
+            assert!(received.expect("receives")[..] == data[..1_000_000]);
+        };
+        let (_client, server) = connected(&reactor).await;
+        {
+            let mut given_up = pin!(server.send_file(&file, 1_000_000, 1_000_000));
+            assert!(poll_immediate(given_up.as_mut()).await.is_none());
+            // Meanwhile the file is read for it.
+            check().await;
+        }
+        check().await;
     });
 }
 
