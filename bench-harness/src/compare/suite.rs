@@ -58,7 +58,8 @@ pub struct Suite {
     /// TCP congestion control for the time of the run; left alone unless given.
     #[serde(default)]
     pub congestion_control: Option<String>,
-    /// Memory that is touched before each broker's turn, in GB.
+    /// Memory that is touched before each broker's turn, and after the page cache was dropped,
+    /// in GB.
     #[serde(default)]
     pub touch_gb: f64,
     /// Free disk space that a run needs, in GB.

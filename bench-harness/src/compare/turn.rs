@@ -207,11 +207,13 @@ impl Workshop {
             self.load(stand, &load, &topic)?;
         }
         self.settle(Duration::from_secs_f64(case.settle_seconds))?;
-        if case.drop_page_cache && !drop_page_cache() {
+        if case.drop_page_cache {
             let note = "The page cache could not be dropped: cold reads were not all cold.";
-            if !results.notes.iter().any(|told| told == note) {
+            if !drop_page_cache() && !results.notes.iter().any(|told| told == note) {
                 results.notes.push(note.to_owned());
             }
+            // A hypervisor takes back what is free now.
+            touch_memory(results.suite.touch_gb);
         }
         if let Some(measured) = case.measured() {
             run.command = work_out(measured, results)?;
