@@ -48,13 +48,6 @@ def arguments(given):
 
 
 @dataclasses.dataclass
-class Script:
-    name: str
-    run: object
-    alone: bool = False
-
-
-@dataclasses.dataclass
 class Row:
     api: str
     versions: str
@@ -73,10 +66,10 @@ class Run:
 
     def scripts(self):
         """All that the options leave, those that wait longest first."""
-        found = [Script(each.name, each.run, each.alone) for each in sequences.scripts(self.common)]
+        found = sequences.scripts(self.common)
         for api, versions in self.common.items():
             for version in versions:
-                found.append(Script(f"{api} {version} generated", functools.partial(
+                found.append(sequences.Script(f"{api} {version} generated", functools.partial(
                     generated.run, api_name=api, version=version, seed=self.options.seed)))
         only = self.options.only
         return [each for each in found if not only or any(text in each.name for text in only)]

@@ -7,10 +7,10 @@ REGISTRY = []
 
 
 @dataclasses.dataclass
-class Sequence:
+class Script:
     name: str
     run: object
-    alone: bool
+    alone: bool = False
 
 
 def sequence(each=None, needs=(), alone=False):
@@ -37,9 +37,9 @@ def scripts(common):
             continue
         name = function.__name__.replace("_", " ")
         if each is None:
-            found.append(Sequence(name, function, alone))
+            found.append(Script(name, function, alone))
         else:
-            found += [Sequence(f"{each} {version} {name}",
-                               functools.partial(function, version=version), alone)
+            found += [Script(f"{each} {version} {name}",
+                             functools.partial(function, version=version), alone)
                       for version in common[each]]
     return found
