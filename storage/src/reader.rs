@@ -588,18 +588,23 @@ pub(crate) mod tests {
 
     #[test]
     fn a_walk_goes_on_where_the_log_has_grown() {
-        with_log(LogConfig::default(), |_, log| async move {
-            let len = append(&log, 1, 100).await;
-            log.release_written_chunks(usize::MAX);
-            let mut walker = Walker::new(&log, 0);
-            let first = walker.at(0).await.expect("readable").expect("there");
-            assert_eq!(first.header.base_offset, Offset(0));
-            assert!(walker.at(len).await.expect("readable").is_none());
-            append(&log, 1, 100).await;
-            log.release_written_chunks(usize::MAX);
-            let second = walker.at(len).await.expect("readable").expect("there");
-            assert_eq!(second.header.base_offset, Offset(1));
-        });
+        for walked_from in [0, 1] {
+            with_log(LogConfig::default(), move |_, log| async move {
+                let len = append(&log, 1, 100).await;
+                append(&log, 1, 100).await;
+                log.release_written_chunks(usize::MAX);
+                let mut walker = Walker::new(&log, 0);
+                for offset in walked_from..6 {
+                    let found = walker.at(offset * len).await.expect("readable");
+                    let base_offset = found.map(|found| found.header.base_offset.0 as u64);
+                    assert_eq!(base_offset, (offset < 2).then_some(offset));
+                }
+                append(&log, 1, 100).await;
+                log.release_written_chunks(usize::MAX);
+                let third = walker.at(2 * len).await.expect("readable");
+                assert_eq!(third.expect("there").header.base_offset, Offset(2));
+            });
+        }
     }
 
     fn place(offset: i64) -> Place {

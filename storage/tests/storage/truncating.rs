@@ -1,6 +1,9 @@
 //! What cutting a log off leaves: of its batches, its indexes, its checkpoint, its folder.
 
+use std::time::Duration;
+
 use millstream_protocol::{LeaderEpoch, Offset};
+use millstream_reactor::TaskQueue;
 use millstream_reactor::sim::{CrashOptions, DiskFault, DiskOperation, KeepUnsynced};
 use millstream_storage::{AppendOrigin, LogConfig, StorageError};
 use proptest::prelude::*;
@@ -355,6 +358,26 @@ fn a_cut_is_covered_by_the_next_checkpoint() {
     });
     node.crash(CrashOptions::keep(KeepUnsynced::None));
     assert_eq!(open_whole(&node, &model).scanned_bytes, 0);
+}
+
+#[test]
+fn a_checkpoint_that_a_cut_overtakes_counts_nothing_that_went() {
+    for delay in 0..80 {
+        let (_simulation, node) = simulation(delay);
+        let model = run(&node, move |reactor| async move {
+            let (opened, mut model) = filled(&reactor, 30).await;
+            let log = opened.log.clone();
+            let cutting = async move { log.truncate_to(Offset(START + 4)).await };
+            let cutting = reactor.spawn(TaskQueue::Requests, cutting);
+            reactor.sleep(Duration::from_micros(50 * delay)).await;
+            opened.store.checkpoint().await.expect("made");
+            let end = cutting.await.expect("it goes on to its end");
+            model.truncate(end.expect("truncated").0);
+            model
+        });
+        node.crash(CrashOptions::keep(KeepUnsynced::None));
+        open_whole(&node, &model);
+    }
 }
 
 #[test]

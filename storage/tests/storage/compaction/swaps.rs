@@ -238,7 +238,8 @@ fn readers_see_each_record_as_it_was_written_while_segments_are_replaced() {
                     let mut random = Random(seed);
                     for _ in 0..60 {
                         let from = Offset(random.below(12) as i64);
-                        let plan = log.read(from, 1 + random.below(400) as usize, Offset(12), true);
+                        let plan =
+                            log.read(from, 1 + random.below(2_000) as usize, Offset(12), true);
                         let plan = plan.await.expect("readable");
                         let mut read = Written::default();
                         read.take(&plan.load_contiguous(&reactor).await.expect("readable"));
@@ -443,6 +444,29 @@ fn crashes_lose_no_last_value_and_bring_no_deleted_key_back() {
         }
     }
     assert!(cut_short > 100, "only {cut_short} lives were cut short");
+}
+
+#[test]
+fn after_a_cleaning_a_crash_costs_no_reading_of_what_was_cleaned() {
+    let (_simulation, node) = simulation(30);
+    let written = run(&node, |reactor| async move {
+        let opened = open(&reactor, quiet(), config()).await.expect("opens");
+        let mut written = Written::default();
+        write_keys(&opened.log, &mut written, &["k", "a", "k", "k", "k"]);
+        seen(&opened.log).await;
+        assert!(opened.store.clean_dirtiest().await);
+        written
+    });
+    node.crash(CrashOptions::keep(KeepUnsynced::None));
+    run(&node, |reactor| async move {
+        let opened = open(&reactor, quiet(), config()).await.expect("opens");
+        assert_eq!(opened.recovery.scanned_bytes, 0);
+        check(
+            &read_all(&reactor, &opened.log, 9_000).await,
+            &written,
+            true,
+        );
+    });
 }
 
 #[test]

@@ -217,8 +217,9 @@ fn producers_of_a_lost_snapshot_are_kept_by_the_next_checkpoint() {
 fn a_log_without_producers_is_not_read_below_its_recovery_point() {
     let (_simulation, node) = simulation(22);
     let mut model = Model::default();
-    // The first checkpoint is of a log that was made, the second of one that was found.
-    for life in 0..3 {
+    // The checkpoints are of a log that was made, that was found, and that was looked through for
+    // producers after a clean stop.
+    for life in 0..4 {
         let disk = node.clone();
         model = run(&node, move |reactor| async move {
             let opened = opened(&reactor).await;
@@ -227,12 +228,14 @@ fn a_log_without_producers_is_not_read_below_its_recovery_point() {
             assert_eq!(opened.recovery.scanned_bytes, 0);
             append(log, &mut model, 0, &batch(1, 100, 5_000));
             append(log, &mut model, 0, &batch(1, 100, 5_001));
-            opened.store.checkpoint().await.expect("made");
-            if life == 0 {
-                // The second batch is one no more.
-                let position = model.batches[0].bytes.len() as u64;
-                disk.corrupt(FIRST_LOG, position + 16, 0xff);
+            if life == 1 {
+                assert!(stop(&reactor, &opened).await);
+            } else {
+                opened.store.checkpoint().await.expect("made");
             }
+            // The second batch is one no more, or again.
+            let position = model.batches[0].bytes.len() as u64;
+            disk.corrupt(FIRST_LOG, position + 16, 0xff);
             model
         });
         node.crash(CrashOptions::keep(KeepUnsynced::None));
