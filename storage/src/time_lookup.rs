@@ -306,9 +306,11 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use super::*;
     use crate::LogConfig;
     use crate::reader::tests::{append, with_log};
-    use crate::segment::MaxTimestamp;
 
     #[test]
     fn the_largest_timestamp_of_a_segment_is_that_of_the_batch_that_has_it_first() {
@@ -341,6 +343,25 @@ mod tests {
             }
             let none = log.max_timestamp_of(5).await.expect("readable");
             assert_eq!(none, MaxTimestamp::NONE, "there is no such segment");
+        });
+    }
+
+    #[test]
+    fn a_look_up_is_done_again_only_while_files_go_meanwhile() {
+        with_log(LogConfig::default(), |_, log| async move {
+            for (changes, expected) in [(0, 1), (3, 4), (usize::MAX, MAX_RESTARTS)] {
+                let done = Cell::new(0);
+                let look_up = |_| {
+                    if done.get() < changes {
+                        log.state.borrow_mut().generation += 1;
+                    }
+                    done.set(done.get() + 1);
+                    async { Ok(None) }
+                };
+                let found = log.while_files_stay(Offset(i64::MAX), look_up).await;
+                assert_eq!(found.expect("readable"), None);
+                assert_eq!(done.get(), expected);
+            }
         });
     }
 }

@@ -292,6 +292,39 @@ fn a_search_begins_where_the_time_index_says() {
 }
 
 #[test]
+fn a_search_begins_where_entries_say_that_are_not_in_the_file_yet() {
+    let (_simulation, node) = simulation(10);
+    let disk = node.clone();
+    run(&node, |reactor| async move {
+        let store = StoreConfig {
+            tail_memory_bytes: small_store().tail_memory_bytes,
+            ..quiet()
+        };
+        let with = LogConfig {
+            segment_bytes: 1 << 20,
+            ..config()
+        };
+        let opened = open(&reactor, store, with).await.expect("opens");
+        let log = &opened.log;
+        let mut model = Model::default();
+        // More than there is memory for, so that the first of them are in the file alone.
+        for offset in 0..2_000 {
+            append(log, &mut model, 0, &timed(Codec::None, &[10 * offset]));
+            if offset % 100 == 0 {
+                log.flush().await.expect("flushed");
+            }
+        }
+        log.flush().await.expect("flushed");
+        let index = disk.read_current(segment_file(0, "timeindex"));
+        assert_eq!(index.expect("there"), b"");
+        spoil(&disk, 0);
+        assert_eq!(find(log, 10 * 1_999, ALL).await, Some(1_999));
+        let first = log.offset_for_timestamp(0, ALL).await;
+        assert!(first.is_err(), "{first:?}");
+    });
+}
+
+#[test]
 fn the_largest_timestamp_is_looked_for_behind_the_last_entry_of_the_index() {
     let (_simulation, node, bases) = written(4);
     let (base, next) = (bases[1], bases[2]);
