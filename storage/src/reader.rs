@@ -588,10 +588,11 @@ pub(crate) mod tests {
 
     #[test]
     fn a_walk_goes_on_where_the_log_has_grown() {
+        // Of batches that each begin in a block of their own.
         for walked_from in [0, 1] {
             with_log(LogConfig::default(), move |_, log| async move {
-                let len = append(&log, 1, 100).await;
-                append(&log, 1, 100).await;
+                let len = append(&log, 1, 5_000).await;
+                append(&log, 1, 5_000).await;
                 log.release_written_chunks(usize::MAX);
                 let mut walker = Walker::new(&log, 0);
                 for offset in walked_from..6 {
@@ -599,7 +600,7 @@ pub(crate) mod tests {
                     let base_offset = found.map(|found| found.header.base_offset.0 as u64);
                     assert_eq!(base_offset, (offset < 2).then_some(offset));
                 }
-                append(&log, 1, 100).await;
+                append(&log, 1, 5_000).await;
                 log.release_written_chunks(usize::MAX);
                 let third = walker.at(2 * len).await.expect("readable");
                 assert_eq!(third.expect("there").header.base_offset, Offset(2));

@@ -229,6 +229,9 @@ fn written(
         let mut model = Model::default();
         for index in 0..count {
             append(&opened.log, &mut model, 0, &batch(2, 50, index as i64));
+            if index % 20 == 19 {
+                opened.log.flush().await.expect("flushed");
+            }
         }
         assert!(stop(&reactor, &opened).await);
         model
@@ -557,11 +560,8 @@ fn a_read_meets_a_truncation() {
         index_interval_bytes: 300,
         ..LogConfig::default()
     };
-    // The first is of many files, some of which go while it looks at others.
-    let all: &[(i64, usize)] = &[(0, 20_000)];
-    let some: &[(i64, usize)] = &[(0, 1_500), (28, 1_500), (30, 900), (60, 200)];
     let mut overtaken = 0;
-    for (delay, reads) in (0..80).flat_map(|delay| [(delay, all), (delay, some)]) {
+    for delay in 0..80 {
         let (_simulation, node, before) = written(delay, 40, config());
         overtaken += run(&node, move |reactor| async move {
             let store = StoreConfig {
@@ -572,8 +572,9 @@ fn a_read_meets_a_truncation() {
             let cutting = replace_end(log.clone(), 31, before.clone());
             let cutting = reactor.spawn(TaskQueue::Requests, cutting);
             reactor.sleep(Duration::from_micros(50 * delay)).await;
+            let reads = [(0, 1_500), (28, 1_500), (30, 900), (60, 200)];
             let mut plans = Vec::new();
-            for &(from, max_bytes) in reads {
+            for (from, max_bytes) in reads {
                 let plan = log.read(Offset(from), max_bytes, ALL, true).await;
                 plans.push((from, max_bytes, plan));
             }
@@ -608,6 +609,38 @@ fn a_read_meets_a_truncation() {
         });
     }
     assert!(overtaken > 20, "{overtaken} reads were late enough");
+}
+
+/// A read of many files, the last of which go while it is at the first.
+#[test]
+fn a_read_that_a_truncation_overtakes_begins_again() {
+    let config = || LogConfig {
+        segment_bytes: 1_000,
+        ..LogConfig::default()
+    };
+    let mut overtaken = 0;
+    for delay in 0..20 {
+        let (_simulation, node, before) = written(delay, 400, config());
+        overtaken += run(&node, move |reactor| async move {
+            let log = open(&reactor, small_store(), config()).await;
+            let log = log.expect("opens").log;
+            let read_from = log.clone();
+            let reading = async move { read_from.read(Offset(0), 1 << 20, ALL, true).await };
+            let reading = reactor.spawn(TaskQueue::Requests, reading);
+            reactor.sleep(Duration::from_micros(100 * delay)).await;
+            let end = log.truncate_to(Offset(31)).await.expect("truncated");
+            let plan = reading.await.expect("it ends").expect("readable");
+            let mut cut = before.clone();
+            cut.truncate(end.0);
+            if plan.len == before.bytes().len() as u64 {
+                return 0;
+            }
+            assert_eq!(plan.len, cut.bytes().len() as u64);
+            assert_eq!(plan.next_offset, Some(end));
+            1
+        });
+    }
+    assert!(overtaken > 5, "{overtaken} reads were overtaken");
 }
 
 #[test]

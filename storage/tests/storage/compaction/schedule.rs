@@ -147,7 +147,8 @@ fn what_is_clean_counts_for_the_ratio_and_waits_for_nothing() {
             let batch = keyed(key, 600, young_ms);
             write(log, &mut written, &batch, AppendOrigin::Client);
         };
-        write_young("h");
+        // An old record stays before it in its segment.
+        write_young("j");
         write_young("i");
         seen(log).await;
         log.set_config(config());
@@ -224,7 +225,11 @@ fn small_segments_become_one_as_far_as_their_bytes_and_offsets_fit() {
     ] {
         cases.push((vec![10, 20, 30, 40, 50], i64::MAX, segment_bytes, left));
     }
-    for (bases, high_watermark, segment_bytes, left) in cases {
+    // Whether or not anything goes.
+    let cases = cases
+        .iter()
+        .flat_map(|case| [(case.clone(), false), (case.clone(), true)]);
+    for ((bases, high_watermark, segment_bytes, left), all_stays) in cases {
         let (_simulation, node) = simulation(12);
         let disk = node.clone();
         run(&node, move |reactor| async move {
@@ -238,8 +243,9 @@ fn small_segments_become_one_as_far_as_their_bytes_and_offsets_fit() {
                 .await
                 .expect("it is empty");
             let mut written = Written::default();
-            for base in &bases {
-                let batch = stamped(&keyed("10", 50, 100), *base, 0);
+            for (index, base) in bases.iter().enumerate() {
+                let key = if all_stays { 10 + index } else { 10 };
+                let batch = stamped(&keyed(&key.to_string(), 50, 100), *base, 0);
                 write(log, &mut written, &batch, AppendOrigin::Replication);
             }
             seen(log).await;
@@ -606,6 +612,25 @@ fn a_full_disk_stops_compaction_until_there_is_room() {
         });
     });
     assert_eq!(complaints.take(), [""; 0]);
+}
+
+#[test]
+fn nothing_is_compacted_while_a_recovery_would_start_below() {
+    let (_simulation, node) = simulation(31);
+    let disk = node.clone();
+    run(&node, |reactor| async move {
+        let opened = open(&reactor, quiet(), config()).await.expect("opens");
+        let mut written = Written::default();
+        let checkpoint = DiskFault::new(DiskOperation::Write, "millstream-checkpoint", ENOSPC);
+        disk.inject(checkpoint.always());
+        write_keys(&opened.log, &mut written, &["k"; 5]);
+        seen(&opened.log).await;
+        let before = opened.log.segment_base_offsets();
+        assert!(!opened.store.clean_dirtiest().await);
+        assert_eq!(opened.log.segment_base_offsets(), before);
+        disk.clear_faults();
+        assert!(opened.store.clean_dirtiest().await);
+    });
 }
 
 #[test]

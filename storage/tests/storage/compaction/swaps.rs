@@ -1,5 +1,9 @@
 //! How cleaned segments take the place of others: beside readers, on failing disks, in crashes.
 
+use std::cell::Cell;
+
+use millstream_reactor::TaskQueue;
+
 use super::*;
 
 /// A log whose segments hold a record each; a cleaning makes one of three or four.
@@ -230,7 +234,7 @@ fn readers_see_each_record_as_it_was_written_while_segments_are_replaced() {
             reactor.sleep(Duration::from_secs(30)).await;
             let store = opened.store.clone();
             let cleaning = async move { store.clean_dirtiest().await };
-            let cleaning = reactor.spawn(millstream_reactor::TaskQueue::Background, cleaning);
+            let cleaning = reactor.spawn(TaskQueue::Background, cleaning);
             let reading = |seed: u64| {
                 let (reactor, log) = (reactor.clone(), opened.log.clone());
                 let written = written.clone();
@@ -250,12 +254,8 @@ fn readers_see_each_record_as_it_was_written_while_segments_are_replaced() {
                     }
                 }
             };
-            let readers = (0..3).map(|reader| {
-                reactor.spawn(
-                    millstream_reactor::TaskQueue::Requests,
-                    reading(seed * 3 + reader),
-                )
-            });
+            let readers =
+                (0..3).map(|reader| reactor.spawn(TaskQueue::Requests, reading(seed * 3 + reader)));
             for reader in readers.collect::<Vec<_>>() {
                 reader.await.expect("it ends");
             }
@@ -446,27 +446,67 @@ fn crashes_lose_no_last_value_and_bring_no_deleted_key_back() {
     assert!(cut_short > 100, "only {cut_short} lives were cut short");
 }
 
+/// Readers that are at many other files when one that they come to is replaced.
 #[test]
-fn after_a_cleaning_a_crash_costs_no_reading_of_what_was_cleaned() {
-    let (_simulation, node) = simulation(30);
-    let written = run(&node, |reactor| async move {
-        let opened = open(&reactor, quiet(), config()).await.expect("opens");
-        let mut written = Written::default();
-        write_keys(&opened.log, &mut written, &["k", "a", "k", "k", "k"]);
-        seen(&opened.log).await;
-        assert!(opened.store.clean_dirtiest().await);
-        written
-    });
-    node.crash(CrashOptions::keep(KeepUnsynced::None));
-    run(&node, |reactor| async move {
-        let opened = open(&reactor, quiet(), config()).await.expect("opens");
-        assert_eq!(opened.recovery.scanned_bytes, 0);
-        check(
-            &read_all(&reactor, &opened.log, 9_000).await,
-            &written,
-            true,
-        );
-    });
+fn a_read_that_a_swap_overtakes_begins_again() {
+    for seed in 0..10 {
+        let (_simulation, node) = simulation(seed);
+        run(&node, move |reactor| async move {
+            let with = |segment_bytes| LogConfig {
+                segment_bytes,
+                ..config()
+            };
+            let store = StoreConfig {
+                tail_memory_bytes: 4 << 20,
+                ..quiet()
+            };
+            let opened = open(&reactor, store, with(300)).await.expect("opens");
+            let log = &opened.log;
+            let mut written = Written::default();
+            // One to a segment: what stays as it is, then what becomes less.
+            for index in 0..100 {
+                let batch = keyed(&format!("large {index}"), 200, 100);
+                write(log, &mut written, &batch, AppendOrigin::Client);
+            }
+            log.set_config(with(100));
+            for key in ["k", "k", "k", "k", "last"] {
+                let batch = keyed(key, 10, 100);
+                write(log, &mut written, &batch, AppendOrigin::Client);
+            }
+            seen(log).await;
+            log.set_config(with(500));
+            // Out of memory, so that readers need the files.
+            reactor.sleep(Duration::from_secs(30)).await;
+            let store = opened.store.clone();
+            let is_over = Rc::new(Cell::new(false));
+            let over = is_over.clone();
+            let cleaning = async move {
+                let cleaned = store.clean_dirtiest().await;
+                over.set(true);
+                cleaned
+            };
+            let cleaning = reactor.spawn(TaskQueue::Background, cleaning);
+            let readers = (0..3).map(|_| {
+                let (inner, log) = (reactor.clone(), log.clone());
+                let (written, is_over) = (written.clone(), is_over.clone());
+                let reading = async move {
+                    while !is_over.get() {
+                        let plan = log.read(Offset(0), 1 << 20, Offset(i64::MAX), true).await;
+                        let plan = plan.expect("readable");
+                        let mut read = Written::default();
+                        read.take(&plan.load_contiguous(&inner).await.expect("readable"));
+                        check(&read, &written, true);
+                    }
+                };
+                reactor.spawn(TaskQueue::Requests, reading)
+            });
+            for reader in readers.collect::<Vec<_>>() {
+                reader.await.expect("it ends");
+            }
+            assert!(cleaning.await.expect("it ends"));
+            assert_eq!(log.segment_base_offsets().len(), 102);
+        });
+    }
 }
 
 #[test]
