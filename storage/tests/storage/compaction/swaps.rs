@@ -510,6 +510,24 @@ fn a_read_that_a_swap_overtakes_begins_again() {
 }
 
 #[test]
+fn what_comes_behind_a_swap_stays_in_memory() {
+    let (_simulation, node) = simulation(32);
+    let disk = node.clone();
+    run(&node, |reactor| async move {
+        let opened = open(&reactor, quiet(), config()).await.expect("opens");
+        let mut written = Written::default();
+        write_keys(&opened.log, &mut written, &["k"; 5]);
+        seen(&opened.log).await;
+        assert!(opened.store.clean_dirtiest().await);
+        assert_eq!(opened.log.first_dirty_offset(), Some(Offset(4)));
+        let active = segment_file(4, "log");
+        disk.inject(DiskFault::new(DiskOperation::Read, active, EIO).always());
+        let read = read_all(&reactor, &opened.log, 900).await;
+        check(&read, &written, true);
+    });
+}
+
+#[test]
 fn a_swap_is_finished_or_undone_at_whatever_operation_it_ends() {
     let (_simulation, node) = simulation(8);
     let prepare = |reactor: Reactor| async move {
@@ -531,9 +549,11 @@ fn a_swap_is_finished_or_undone_at_whatever_operation_it_ends() {
     });
     let operations = node.disk_operations();
     let mut finished = 0;
-    for keep in [KeepUnsynced::All, KeepUnsynced::None, KeepUnsynced::Random] {
+    let random = (0..5).map(|seed| (KeepUnsynced::Random, seed));
+    let all_or_none = [(KeepUnsynced::All, 8), (KeepUnsynced::None, 8)];
+    for (keep, seed) in all_or_none.into_iter().chain(random) {
         for at in (operations / 3)..=operations {
-            let (_simulation, node) = simulation(8);
+            let (_simulation, node) = simulation(seed);
             let kept = Rc::new(RefCell::new(None));
             let witness = kept.clone();
             node.crash_at_disk_operation(at);
@@ -548,12 +568,17 @@ fn a_swap_is_finished_or_undone_at_whatever_operation_it_ends() {
                 continue;
             };
             finished += 1;
+            let disk = node.clone();
             run(&node, move |reactor| async move {
                 let opened = open(&reactor, quiet(), config()).await.expect("opens");
                 check(&read_all(&reactor, &opened.log, 900).await, &written, true);
                 let names = reactor.fs().read_dir(DIR.as_ref()).await.expect("there");
                 let left = |end: &str| names.iter().any(|entry| entry.name.ends_with(end));
                 assert!(!left(".swap") && !left(".cleaned") && !left(".deleted"));
+                for base in opened.log.segment_base_offsets() {
+                    let index = segment_file(base, "index");
+                    assert!(disk.read_current(&index).is_some(), "{index}");
+                }
                 clean_all(&opened).await;
                 check(&read_all(&reactor, &opened.log, 900).await, &written, true);
             });
