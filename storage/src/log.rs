@@ -449,6 +449,19 @@ impl Log {
 }
 
 impl LogState {
+    /// The files of segments below this are about to be replaced or cut. Readers of those wait
+    /// until the end.
+    pub(crate) fn begin_change_below(&mut self, below: i64) {
+        self.swapping_below = Some(below);
+        self.generation += 1;
+    }
+
+    /// They are as they will be: who began meanwhile, without waiting, begins again.
+    pub(crate) fn end_change(&mut self) {
+        self.swapping_below = None;
+        self.generation += 1;
+    }
+
     pub(crate) fn durable_offset(&self) -> i64 {
         match self.config.durability {
             Durability::Fsync => self.flushed.offset,

@@ -88,15 +88,9 @@ impl Log {
             Err(error) => Err(error),
             Ok(()) => {
                 let _files = self.files.lock().await;
-                {
-                    let mut state = self.state.borrow_mut();
-                    state.swapping_below = Some(i64::MAX);
-                    state.generation += 1;
-                }
+                self.state.borrow_mut().begin_change_below(i64::MAX);
                 let result = change(self.clone()).await;
-                let mut state = self.state.borrow_mut();
-                state.swapping_below = None;
-                state.generation += 1;
+                self.state.borrow_mut().end_change();
                 result
             }
         };

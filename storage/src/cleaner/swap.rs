@@ -47,16 +47,11 @@ impl Log {
             return Ok(false);
         }
         let end = group.last().expect("a group has segments").next;
-        {
-            let mut state = self.state.borrow_mut();
-            state.swapping_below = Some(end);
-            state.generation += 1;
-        }
+        self.state.borrow_mut().begin_change_below(end);
         let result = self.swap_files(group).await;
         {
             let mut state = self.state.borrow_mut();
-            state.swapping_below = None;
-            state.generation += 1;
+            state.end_change();
             if result.is_ok() {
                 let first = state
                     .segment_index(cleaned.base_offset)

@@ -369,6 +369,9 @@ fn a_checkpoint_that_a_cut_overtakes_counts_nothing_that_went() {
         let (_simulation, node) = simulation(delay);
         let model = run(&node, move |reactor| async move {
             let (opened, mut model) = filled(&reactor, 30).await;
+            // The checkpoint that the last new segment asked for is through; there is one to make.
+            opened.store.checkpoint().await.expect("made");
+            fill(&opened, &mut model, 1);
             let log = opened.log.clone();
             let cutting = async move { log.truncate_to(Offset(START + 4)).await };
             let cutting = reactor.spawn(TaskQueue::Requests, cutting);
@@ -376,6 +379,12 @@ fn a_checkpoint_that_a_cut_overtakes_counts_nothing_that_went() {
             opened.store.checkpoint().await.expect("made");
             let end = cutting.await.expect("it goes on to its end");
             model.truncate(end.expect("truncated").0);
+            // No batch begins where one of those that went did.
+            for index in 0..30 {
+                let bytes = build(1, 130, 9_000, Some((4, 0, index)));
+                append(&opened.log, &mut model, 9, &bytes);
+            }
+            opened.log.flush().await.expect("flushed");
             model
         });
         node.crash(CrashOptions::keep(KeepUnsynced::None));
