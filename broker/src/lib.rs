@@ -8,6 +8,7 @@ mod disk_reserve;
 pub mod fetch;
 mod handlers;
 pub mod log_levels;
+mod machine_memory;
 pub mod metrics;
 mod node;
 pub mod reference;

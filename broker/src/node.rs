@@ -36,6 +36,7 @@ use crate::data_folder::{DataFolder, DataFolderError};
 use crate::disk_reserve::DiskReserve;
 use crate::handlers::{Connection, ConnectionHandler, SUPPORTED_FEATURES};
 use crate::log_levels::LogLevels;
+use crate::machine_memory::machine_memory;
 use crate::metrics::{Readiness, serve_metrics};
 use crate::shard::{PeerEnds, Shard, ShardId, ShardParts, mesh};
 
@@ -49,6 +50,8 @@ const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 const MAX_IN_FLIGHT: usize = 128;
 /// Share of a shard's memory that requests under way may hold; the rest is for tails.
 const REQUEST_SHARE: usize = 2;
+/// Share of the machine's memory that the shards together may grow to, unless it is set.
+const SHARE_OF_MACHINE: u64 = 4;
 
 /// Why a node could not start, or stopped.
 #[derive(Debug, Error)]
@@ -450,11 +453,18 @@ impl ShardStart {
         let start = self.start.await.map_err(|_| NodeError::PartStopped)?;
         let memory = usize::try_from(self.config.shard_memory_bytes).unwrap_or(usize::MAX);
         let request_memory = memory / REQUEST_SHARE;
+        let tail_memory = memory - request_memory;
+        let memory_max = match self.config.shard_memory_max_bytes {
+            Some(bytes) => bytes,
+            None => machine_memory() / SHARE_OF_MACHINE / self.peers.shard_count() as u64,
+        };
+        let memory_max = usize::try_from(memory_max).unwrap_or(usize::MAX);
         let number = u32::try_from(self.id.0).expect("shards are counted in cores");
         let settings = &self.config.settings;
         let millis = |name: &str| Duration::from_millis(settings.number(name));
         let store_config = StoreConfig {
-            tail_memory_bytes: memory - request_memory,
+            tail_memory_bytes: tail_memory,
+            tail_memory_behind_bytes: memory_max.saturating_sub(request_memory).max(tail_memory),
             direct_io: self.config.direct_io,
             initial_task_delay: millis("log.initial.task.delay.ms"),
             retention_check_interval: millis("log.retention.check.interval.ms"),

@@ -1,4 +1,5 @@
-//! The memory of a shard's tails: aligned buffers within one budget.
+//! The memory of a shard's tails: aligned buffers within one budget, which may be gone beyond step by
+//! step up to a bound.
 //!
 //! Everything allocated counts: buffers in use, free ones, and those given back while a reader
 //! still holds a slice of them.
@@ -16,6 +17,9 @@ const STEPS_OF_LARGEST: usize = 4;
 /// The buffers of one shard.
 pub(crate) struct BufferPool {
     budget: usize,
+    /// What may be held at the moment, and at most.
+    limit: usize,
+    most: usize,
     /// The largest buffer of many batches.
     largest: usize,
     held: usize,
@@ -24,9 +28,12 @@ pub(crate) struct BufferPool {
 }
 
 impl BufferPool {
-    pub(crate) fn new(budget: usize, largest: usize) -> BufferPool {
+    /// A pool that usually holds `budget` bytes, and at most `most` if that is more.
+    pub(crate) fn new(budget: usize, most: usize, largest: usize) -> BufferPool {
         BufferPool {
             budget,
+            limit: budget,
+            most: most.max(budget),
             largest: largest.max(BLOCK_SIZE),
             held: 0,
             free: Vec::new(),
@@ -40,8 +47,28 @@ impl BufferPool {
         self.held
     }
 
-    /// An empty buffer, if the budget allows it. One that is larger than the whole budget is
-    /// given when no other exists.
+    /// Bytes of buffers in use beyond the budget.
+    pub(crate) fn excess(&self) -> usize {
+        self.in_use().saturating_sub(self.budget)
+    }
+
+    /// An empty buffer, if need be beyond the budget by `spared`, but not beyond the bound. From now
+    /// on, until this is called again, `step` bytes more may be held than are in use now, or the
+    /// budget.
+    pub(crate) fn take_more(
+        &mut self,
+        capacity: usize,
+        step: usize,
+        spared: usize,
+    ) -> Option<TailBuffer> {
+        let limit = (self.in_use() + step).min(self.budget + spared);
+        self.limit = limit.clamp(self.budget, self.most);
+        self.make_room(0);
+        self.take(capacity)
+    }
+
+    /// An empty buffer, if what may be held allows it. One that is larger than that is given when
+    /// no other exists.
     pub(crate) fn take(&mut self, capacity: usize) -> Option<TailBuffer> {
         let step = match capacity > self.largest {
             true => (self.largest / STEPS_OF_LARGEST).next_multiple_of(BLOCK_SIZE),
@@ -56,12 +83,9 @@ impl BufferPool {
         {
             return Some(self.free.swap_remove(index));
         }
-        while self.held + capacity > self.budget {
-            match self.free.pop() {
-                Some(buffer) => self.held -= buffer.capacity(),
-                None if self.held == 0 => break,
-                None => return None,
-            }
+        self.make_room(capacity);
+        if self.held + capacity > self.limit && self.held > 0 {
+            return None;
         }
         self.held += capacity;
         Some(TailBuffer::with_capacity(capacity))
@@ -80,6 +104,15 @@ impl BufferPool {
         }
     }
 
+    /// Lets free buffers go until as much more may be held.
+    fn make_room(&mut self, capacity: usize) {
+        while self.held + capacity > self.limit
+            && let Some(buffer) = self.free.pop()
+        {
+            self.held -= buffer.capacity();
+        }
+    }
+
     fn reclaim(&mut self) {
         let mut index = 0;
         while index < self.draining.len() {
@@ -94,12 +127,19 @@ impl BufferPool {
 
     /// Free buffers take at most a quarter of the budget.
     fn keep(&mut self, buffer: TailBuffer) {
-        let free: usize = self.free.iter().map(TailBuffer::capacity).sum();
-        if free + buffer.capacity() > self.budget / 4 {
+        if self.free_bytes() + buffer.capacity() > self.budget / 4 {
             self.held -= buffer.capacity();
         } else {
             self.free.push(buffer);
         }
+    }
+
+    fn free_bytes(&self) -> usize {
+        self.free.iter().map(TailBuffer::capacity).sum()
+    }
+
+    fn in_use(&self) -> usize {
+        self.held - self.free_bytes()
     }
 }
 
@@ -109,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_budget_binds() {
-        let mut pool = BufferPool::new(64 << 10, 16 << 10);
+        let mut pool = BufferPool::new(64 << 10, 0, 16 << 10);
         let mut taken: Vec<TailBuffer> = (0..4)
             .map(|_| pool.take(16 << 10).expect("within the budget"))
             .collect();
@@ -120,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_buffer_being_read_is_not_used_again() {
-        let mut pool = BufferPool::new(16 << 10, 16 << 10);
+        let mut pool = BufferPool::new(16 << 10, 0, 16 << 10);
         let mut buffer = pool.take(16 << 10).expect("within the budget");
         buffer.append(b"read me", |_| ());
         let slice = buffer.slice(0..7);
@@ -134,7 +174,7 @@ mod tests {
 
     #[test]
     fn buffers_for_large_batches_of_about_a_size_are_used_again() {
-        let mut pool = BufferPool::new(1 << 20, 32 << 10);
+        let mut pool = BufferPool::new(1 << 20, 0, 32 << 10);
         let buffer = pool.take(33 << 10).expect("within the budget");
         assert_eq!(buffer.capacity(), 40 << 10);
         pool.give_back(buffer);
@@ -146,7 +186,7 @@ mod tests {
 
     #[test]
     fn up_to_the_usual_largest_a_buffer_has_the_size_asked_for() {
-        let mut pool = BufferPool::new(1 << 20, 20 << 10);
+        let mut pool = BufferPool::new(1 << 20, 0, 20 << 10);
         let buffer = pool.take(20 << 10).expect("within the budget");
         assert_eq!(buffer.capacity(), 20 << 10);
     }
@@ -154,7 +194,7 @@ mod tests {
     #[test]
     fn buffers_of_more_than_four_times_the_usual_largest_are_not_kept() {
         for (asked, kept) in [(64 << 10, 64 << 10), (65 << 10, 0)] {
-            let mut pool = BufferPool::new(1 << 20, 16 << 10);
+            let mut pool = BufferPool::new(1 << 20, 0, 16 << 10);
             let buffer = pool.take(asked).expect("within the budget");
             pool.give_back(buffer);
             assert_eq!(pool.held(), kept);
@@ -163,7 +203,7 @@ mod tests {
 
     #[test]
     fn free_buffers_take_a_quarter_of_the_budget() {
-        let mut pool = BufferPool::new(64 << 10, 16 << 10);
+        let mut pool = BufferPool::new(64 << 10, 0, 16 << 10);
         let taken: Vec<TailBuffer> = (0..6)
             .map(|_| pool.take(8 << 10).expect("within the budget"))
             .collect();
@@ -173,7 +213,7 @@ mod tests {
 
     #[test]
     fn buffers_beyond_a_number_are_left_to_their_readers() {
-        let mut pool = BufferPool::new(1 << 20, 16 << 10);
+        let mut pool = BufferPool::new(1 << 20, 0, 16 << 10);
         let read: Vec<_> = (0..=MAX_DRAINING)
             .map(|_| {
                 let mut buffer = pool.take(BLOCK_SIZE).expect("within the budget");
@@ -195,10 +235,53 @@ mod tests {
 
     #[test]
     fn one_buffer_may_exceed_the_budget() {
-        let mut pool = BufferPool::new(16 << 10, 8 << 10);
+        let mut pool = BufferPool::new(16 << 10, 0, 8 << 10);
         let buffer = pool.take(1 << 20).expect("nothing else is held");
         assert!(pool.take(4096).is_none());
         pool.give_back(buffer);
         assert_eq!(pool.held(), 0);
+    }
+
+    #[test]
+    fn more_is_held_step_by_step_up_to_the_bound() {
+        let mut pool = BufferPool::new(32 << 10, 64 << 10, 8 << 10);
+        let mut taken: Vec<TailBuffer> = (0..4)
+            .map(|_| pool.take(8 << 10).expect("within the budget"))
+            .collect();
+        assert!(pool.take(8 << 10).is_none());
+        assert_eq!(pool.excess(), 0);
+        assert!(pool.take_more(8 << 10, 16 << 10, 0).is_none());
+        taken.extend(pool.take_more(8 << 10, 16 << 10, 32 << 10));
+        taken.extend(pool.take(8 << 10));
+        assert_eq!(taken.len(), 6, "a step is two buffers");
+        assert!(pool.take(8 << 10).is_none());
+        assert_eq!(pool.excess(), 16 << 10);
+        taken.extend(pool.take_more(8 << 10, 100 << 10, 24 << 10));
+        assert_eq!(taken.len(), 7);
+        assert!(
+            pool.take(8 << 10).is_none(),
+            "three more for what is spared"
+        );
+        taken.extend(pool.take_more(8 << 10, 100 << 10, 100 << 10));
+        assert_eq!(taken.len(), 8, "the bound is eight");
+        assert!(pool.take_more(8 << 10, 100 << 10, 100 << 10).is_none());
+    }
+
+    #[test]
+    fn what_is_not_needed_any_more_is_within_the_budget_again() {
+        let mut pool = BufferPool::new(32 << 10, 64 << 10, 8 << 10);
+        let taken: Vec<TailBuffer> = (0..8)
+            .map(|_| {
+                pool.take_more(8 << 10, 8 << 10, 32 << 10)
+                    .expect("within the bound")
+            })
+            .collect();
+        assert_eq!(pool.held(), 64 << 10);
+        taken.into_iter().for_each(|buffer| pool.give_back(buffer));
+        assert_eq!(pool.held(), 8 << 10, "a quarter of the budget");
+        assert_eq!(pool.excess(), 0);
+        let again: Vec<TailBuffer> =
+            std::iter::from_fn(|| pool.take_more(8 << 10, 0, 32 << 10)).collect();
+        assert_eq!(again.len(), 4);
     }
 }

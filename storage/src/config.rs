@@ -153,6 +153,8 @@ pub struct StoreConfig {
     pub shard: u32,
     /// Bytes of tail buffers, used and free, that the shard may hold.
     pub tail_memory_bytes: usize,
+    /// What they may grow to, if that is more, while readers of the newest records are behind.
+    pub tail_memory_behind_bytes: usize,
     /// The largest tail buffer, by default a huge page; a larger batch gets one of its own.
     pub tail_buffer_bytes: usize,
     /// Bytes of index files kept in memory.
@@ -186,6 +188,7 @@ impl StoreConfig {
             root: root.into(),
             shard,
             tail_memory_bytes: 64 << 20,
+            tail_memory_behind_bytes: 64 << 20,
             tail_buffer_bytes: 2 << 20,
             index_memory_bytes: 8 << 20,
             open_files: 256,

@@ -181,6 +181,7 @@ mod tests {
 
     use super::*;
     use crate::LogConfig;
+    use crate::maintenance::Spare;
     use crate::reader::tests::{append, with_log};
 
     /// Bytes of a batch of one record of 100 bytes.
@@ -220,7 +221,7 @@ mod tests {
     fn a_place_is_found_from_the_nearest_entry_below() {
         with_log(ten_batches(), |_, log| async move {
             fill(&log).await;
-            log.release_written_chunks(usize::MAX);
+            log.release_written_chunks(usize::MAX, Spare::Nothing);
             for rested in [false, true] {
                 if rested {
                     log.rest().await.expect("the disk is well");

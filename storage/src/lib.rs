@@ -32,6 +32,7 @@ mod start_state;
 mod store;
 mod stored_batch;
 mod tail;
+mod tail_readers;
 mod time_index;
 mod time_lookup;
 mod truncation;

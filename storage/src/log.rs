@@ -33,6 +33,7 @@ use crate::segment::Segment;
 use crate::store::ShardStore;
 use crate::stored_batch::parse_header;
 use crate::tail::{Chunk, Point, SMALLEST_BUFFER_BYTES, Tail};
+use crate::tail_readers::TailReaders;
 
 /// Where a batch comes from, which decides what is checked and stamped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +121,7 @@ pub(crate) struct LogState {
     /// Raised when what readers found may no longer hold.
     pub generation: u64,
     pub hints: ReadHints,
+    pub tail_readers: TailReaders,
 }
 
 /// What the writer task knows.

@@ -257,24 +257,52 @@ impl Log {
                 .map_err(|cause| StorageError::io_at("cut", &path, end.position, cause))?;
         }
         self.state.borrow_mut().writer.file = None;
-        self.release_written_chunks(usize::MAX);
+        self.release_written_chunks(usize::MAX, Spare::Nothing);
         Ok(())
     }
 
     /// Gives buffers of what is written back to the pool, the oldest first, until they come to
-    /// `wanted` bytes; the bytes of them.
-    pub(crate) fn release_written_chunks(&self, wanted: usize) -> usize {
+    /// `bytes`.
+    pub(crate) fn release_written_chunks(&self, bytes: usize, spare: Spare) -> Released {
         let mut freed = 0;
         let mut state = self.state.borrow_mut();
         let written = state.written;
-        while freed < wanted
-            && let Some(chunk) = state.tail.pop_written(written)
+        let wanted = match (spare, state.tail.first_offset()) {
+            (Spare::WhatReadersWant, Some(first)) => {
+                let now = self.store.reactor.now();
+                state.tail_readers.first_wanted(first, now)
+            }
+            _ => None,
+        };
+        while freed < bytes
+            && let Some(chunk) = state.tail.pop_written(written, wanted)
         {
             freed += chunk.buffer.capacity();
             self.store.give_back(chunk.buffer);
         }
-        freed
+        let spared = match wanted {
+            Some(_) if freed < bytes => state.tail.written_bytes(written),
+            _ => 0,
+        };
+        Released { freed, spared }
     }
+}
+
+/// What stays in memory when buffers are wanted for something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spare {
+    /// What those who read from memory have still before them.
+    WhatReadersWant,
+    Nothing,
+}
+
+/// Bytes of buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Released {
+    /// Given back.
+    pub freed: usize,
+    /// Of what is written, and might have been given back as well.
+    pub spared: usize,
 }
 
 struct PendingEntries {

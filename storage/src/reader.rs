@@ -216,8 +216,13 @@ impl Log {
                         segment,
                         position: span.to,
                     };
+                    let now = self.store.reactor.now();
+                    let mut state = self.state.borrow_mut();
                     if !span.complete {
-                        self.state.borrow_mut().note_reader(place, generation);
+                        state.note_reader(place, generation);
+                    }
+                    if state.tail.holds(span.next_offset) {
+                        state.tail_readers.note(from, span.next_offset, now);
                     }
                     return Ok(plan);
                 }
@@ -552,6 +557,7 @@ pub(crate) mod tests {
     use millstream_reactor::sim::{Node, Simulation};
 
     use super::*;
+    use crate::maintenance::Spare;
     use crate::{AppendOrigin, LogConfig, ShardStore, StartState, StoreConfig};
 
     /// Runs `work` with an empty log in `/data/t-0`.
@@ -593,7 +599,7 @@ pub(crate) mod tests {
             with_log(LogConfig::default(), move |_, log| async move {
                 let len = append(&log, 1, 5_000).await;
                 append(&log, 1, 5_000).await;
-                log.release_written_chunks(usize::MAX);
+                log.release_written_chunks(usize::MAX, Spare::Nothing);
                 let mut walker = Walker::new(&log, 0);
                 for offset in walked_from..6 {
                     let found = walker.at(offset * len).await.expect("readable");
@@ -601,7 +607,7 @@ pub(crate) mod tests {
                     assert_eq!(base_offset, (offset < 2).then_some(offset));
                 }
                 append(&log, 1, 5_000).await;
-                log.release_written_chunks(usize::MAX);
+                log.release_written_chunks(usize::MAX, Spare::Nothing);
                 let third = walker.at(2 * len).await.expect("readable");
                 assert_eq!(third.expect("there").header.base_offset, Offset(2));
             });

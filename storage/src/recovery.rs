@@ -34,6 +34,7 @@ use crate::segment::{
 use crate::segment_scan::{ScanEnd, scan_segment, starts_with_batch};
 use crate::store::ShardStore;
 use crate::tail::{Point, Tail};
+use crate::tail_readers::TailReaders;
 use crate::time_index::{self, TimeIndexView};
 
 /// What opening a log found.
@@ -640,6 +641,7 @@ impl LogState {
             closed: false,
             generation: 0,
             hints: ReadHints::default(),
+            tail_readers: TailReaders::default(),
         }
     }
 }

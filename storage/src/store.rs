@@ -22,7 +22,7 @@ use crate::error::StorageError;
 use crate::file_cache::{FileCache, IndexCache};
 use crate::flush_group::FlushGroup;
 use crate::log::Log;
-use crate::maintenance::Exclusive;
+use crate::maintenance::{Exclusive, Spare};
 use crate::recovery_checkpoint::{self, CheckpointEntries, CheckpointEntry, LogName};
 use crate::start_state::{ClosedShard, StartState};
 
@@ -82,6 +82,7 @@ impl ShardStore {
             start,
             pool: RefCell::new(BufferPool::new(
                 config.tail_memory_bytes,
+                config.tail_memory_behind_bytes,
                 config.tail_buffer_bytes,
             )),
             logs: RefCell::default(),
@@ -314,12 +315,20 @@ impl ShardStore {
     }
 
     /// A tail buffer; takes from the logs that were appended to longest ago what is written of
-    /// them, if need be. No log's state may be borrowed.
+    /// them, if need be, and last what readers have still before them. No log's state may be
+    /// borrowed.
     pub(crate) fn take_buffer(&self, capacity: usize) -> Option<TailBuffer> {
         if let Some(buffer) = self.pool.borrow_mut().take(capacity) {
             return Some(buffer);
         }
-        self.evict(capacity.max(self.config.tail_memory_bytes / EVICTION_PART));
+        let step = capacity.max(self.config.tail_memory_bytes / EVICTION_PART);
+        let excess = self.pool.borrow().excess();
+        let spared = self.evict(step + excess, Spare::WhatReadersWant);
+        let more = self.pool.borrow_mut().take_more(capacity, step, spared);
+        if more.is_some() {
+            return more;
+        }
+        self.evict(step, Spare::Nothing);
         self.pool.borrow_mut().take(capacity)
     }
 
@@ -327,19 +336,23 @@ impl ShardStore {
         self.pool.borrow_mut().give_back(buffer);
     }
 
-    fn evict(&self, bytes: usize) {
+    /// Frees so many bytes, if they can be found; the bytes that were found and spared.
+    fn evict(&self, bytes: usize, spare: Spare) -> usize {
         let mut logs: Vec<Rc<Log>> = {
             let awake = self.awake.borrow();
             awake.iter().filter_map(Weak::upgrade).collect()
         };
         logs.sort_by_key(|log| log.last_touch.get());
-        let mut freed = 0;
+        let (mut freed, mut spared) = (0, 0);
         for log in logs {
-            freed += log.release_written_chunks(bytes - freed);
+            let released = log.release_written_chunks(bytes - freed, spare);
+            freed += released.freed;
+            spared += released.spared;
             if freed >= bytes {
-                return;
+                break;
             }
         }
+        spared
     }
 
     /// Replaces the shard's checkpoint file by what all open logs say. One write serves all who

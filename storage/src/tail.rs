@@ -130,6 +130,11 @@ impl Chunk {
         }
     }
 
+    /// Whether all of it is below `point`.
+    fn is_below(&self, point: Point) -> bool {
+        (self.segment, self.end_position()) <= (point.segment, point.position)
+    }
+
     /// Where the chunk ends in the file.
     pub(crate) fn end_position(&self) -> u64 {
         self.file_position + self.buffer.len() as u64
@@ -298,12 +303,33 @@ impl Tail {
         }
     }
 
-    /// Removes the oldest chunk, if all of it is below `written`.
-    pub(crate) fn pop_written(&mut self, written: Point) -> Option<Chunk> {
+    /// The first offset in memory; none if nothing is.
+    pub(crate) fn first_offset(&self) -> Option<i64> {
+        self.chunks.front().map(|chunk| chunk.first_offset)
+    }
+
+    /// Whether what comes from `offset` on is in memory.
+    pub(crate) fn holds(&self, offset: i64) -> bool {
+        self.first_offset().is_some_and(|first| first <= offset)
+    }
+
+    /// Removes the oldest chunk, if all of it is below `written` and none of it at or above
+    /// `wanted`.
+    pub(crate) fn pop_written(&mut self, written: Point, wanted: Option<i64>) -> Option<Chunk> {
         let oldest = self.chunks.front()?;
-        let below = oldest.segment < written.segment
-            || (oldest.segment == written.segment && oldest.end_position() <= written.position);
-        if below { self.chunks.pop_front() } else { None }
+        let unwanted = wanted.is_none_or(|wanted| oldest.end_offset <= wanted);
+        if oldest.is_below(written) && unwanted {
+            self.chunks.pop_front()
+        } else {
+            None
+        }
+    }
+
+    /// Bytes of the buffers of what is below `written`.
+    pub(crate) fn written_bytes(&self, written: Point) -> usize {
+        let chunks = self.chunks.iter();
+        let below = chunks.take_while(|chunk| chunk.is_below(written));
+        below.map(|chunk| chunk.buffer.capacity()).sum()
     }
 }
 
@@ -433,17 +459,20 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_written_to_its_end_leaves_memory() {
+    fn only_what_is_written_to_its_end_and_not_wanted_leaves_memory() {
         let cases = [
-            (point(0, 10_239, 9), false),
-            (point(0, 10_240, 10), true),
-            (point(16, 0, 16), true),
-            (point(-1, 20_000, 0), false),
+            (point(0, 10_239, 9), None, false),
+            (point(0, 10_240, 10), None, true),
+            (point(16, 0, 16), None, true),
+            (point(-1, 20_000, 0), None, false),
+            (point(0, 10_240, 10), Some(9), false),
+            (point(0, 10_240, 10), Some(10), true),
         ];
-        for (written, leaves) in cases {
+        for (written, wanted, leaves) in cases {
             let mut tail = tail();
-            let left = tail.pop_written(written).map(|chunk| chunk.first_offset);
-            assert_eq!(left, leaves.then_some(0), "{written:?}");
+            let left = tail.pop_written(written, wanted);
+            let left = left.map(|chunk| chunk.first_offset);
+            assert_eq!(left, leaves.then_some(0), "{written:?}, {wanted:?}");
             assert_eq!(tail.chunks.len(), 3 - usize::from(leaves));
         }
     }

@@ -33,6 +33,9 @@ pub struct BrokerConfig {
     pub shards: usize,
     /// Memory of one shard for requests and tails, in bytes.
     pub shard_memory_bytes: u64,
+    /// Bytes that they may grow to while consumers are behind; a part of the machine's memory if
+    /// nobody has set it.
+    pub shard_memory_max_bytes: Option<u64>,
     /// Largest request frame.
     pub socket_request_max_bytes: usize,
     /// Most bytes in one answer to a fetch.
@@ -138,6 +141,7 @@ impl BrokerConfig {
             ));
         }
         let idle: i64 = settings.number("connections.max.idle.ms");
+        let memory_max: i64 = settings.number("shard.memory.max.bytes");
         let slow: i64 = settings.number("slow.request.log.ms");
         let size = |name: &str| usize::try_from(settings.number::<i64>(name)).unwrap_or(usize::MAX);
         Ok(BrokerConfig {
@@ -149,6 +153,7 @@ impl BrokerConfig {
             direct_io: true,
             shards: size("shards"),
             shard_memory_bytes: settings.number("shard.memory.bytes"),
+            shard_memory_max_bytes: u64::try_from(memory_max).ok(),
             socket_request_max_bytes: size("socket.request.max.bytes"),
             fetch_max_bytes: settings.number("fetch.max.bytes"),
             fetch_session_slots: size("max.incremental.fetch.session.cache.slots"),

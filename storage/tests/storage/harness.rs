@@ -55,6 +55,7 @@ pub fn run<T: 'static, F: Future<Output = T> + 'static>(
 pub fn small_store() -> StoreConfig {
     StoreConfig {
         tail_memory_bytes: 128 << 10,
+        tail_memory_behind_bytes: 0,
         tail_buffer_bytes: 32 << 10,
         index_memory_bytes: 4 << 10,
         open_files: 3,

@@ -136,6 +136,86 @@ fn a_cold_read_finds_its_place_by_the_newest_entries_of_the_index() {
     });
 }
 
+/// A store of 16 buffers of 16 KiB, and 32 while readers are behind.
+fn growing() -> StoreConfig {
+    StoreConfig {
+        tail_memory_behind_bytes: 512 << 10,
+        ..quiet()
+    }
+}
+
+/// Appends batches that fill a buffer of 16 KiB each, a tenth of a second apart, and reads what is
+/// at `reader` before each, if there is one.
+async fn fill_buffers(
+    reactor: &Reactor,
+    log: &Rc<Log>,
+    model: &mut Model,
+    count: usize,
+    reader: Option<(&Rc<Log>, i64)>,
+) {
+    for _ in 0..count {
+        if let Some((log, offset)) = reader {
+            let plan = log.read(Offset(offset), 1, Offset(i64::MAX), true).await;
+            assert_eq!(plan.expect("readable").first_offset, Some(Offset(offset)));
+        }
+        append(log, model, 0, &batch(1, 12_000, 1));
+        log.flush().await.expect("flushed");
+        reactor.sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[test]
+fn what_a_reader_has_before_it_stays_in_memory() {
+    for (reads, kept) in [(true, vec![3, 4, 5, 6, 7]), (false, vec![])] {
+        let (_simulation, node) = simulation(14);
+        run(&node, move |reactor| async move {
+            let store = start(&reactor, growing()).await;
+            let logs = open_partitions(&store, 2, &LogConfig::default()).await;
+            let mut models = vec![Model::default(); 2];
+            fill_buffers(&reactor, &logs[0], &mut models[0], 8, None).await;
+            let reader = reads.then_some((&logs[0], 2));
+            fill_buffers(&reactor, &logs[1], &mut models[1], 40, reader).await;
+            assert_eq!(in_memory(&logs[0]).await, kept);
+            // There is no more memory for it than ever.
+            let others = in_memory(&logs[1]).await.len();
+            assert!(others + kept.len() <= 16, "{others}");
+        });
+    }
+}
+
+#[test]
+fn memory_grows_while_a_reader_is_behind_and_no_longer() {
+    let (_simulation, node) = simulation(15);
+    run(&node, |reactor| async move {
+        let store = start(&reactor, growing()).await;
+        let log = open_partition(&store, 0, LogConfig::default()).await;
+        let mut model = Model::default();
+        fill_buffers(&reactor, &log, &mut model, 2, None).await;
+        fill_buffers(&reactor, &log, &mut model, 28, Some((&log, 0))).await;
+        assert_eq!(in_memory(&log).await, (1..30).collect::<Vec<_>>());
+        // Having gone through all of it, the reader is not behind any more. Whether one is, is
+        // looked at for every eighth of the memory.
+        fill_buffers(&reactor, &log, &mut model, 3, None).await;
+        let left = in_memory(&log).await.len();
+        assert!(left <= 16, "{left}");
+    });
+}
+
+#[test]
+fn a_reader_that_is_too_far_behind_does_not_count() {
+    let (_simulation, node) = simulation(16);
+    run(&node, |reactor| async move {
+        let store = start(&reactor, growing()).await;
+        let log = open_partition(&store, 0, LogConfig::default()).await;
+        let mut model = Model::default();
+        fill_buffers(&reactor, &log, &mut model, 2, None).await;
+        fill_buffers(&reactor, &log, &mut model, 60, Some((&log, 0))).await;
+        let kept = in_memory(&log).await;
+        assert!(kept.len() <= 16, "{kept:?}");
+        assert_eq!(kept.last(), Some(&61));
+    });
+}
+
 #[test]
 fn when_memory_is_short_an_eighth_is_taken_from_the_logs_that_were_silent_longest() {
     let (_simulation, node) = simulation(3);

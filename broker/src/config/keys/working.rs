@@ -74,6 +74,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("producer.id.expiration.check.interval.ms", Kind::Int(1, i32::MAX), Some("600000"), Status::Works, "How often producers are looked through for those to forget."),
     Key::new("producer.id.expiration.ms", Kind::Int(1, i32::MAX), Some("86400000"), Status::Works, "How long an idempotent producer is remembered after its last record."),
     Key::new("shard.memory.bytes", Kind::Long(16_777_216, i64::MAX), Some("268435456"), Status::Works, "Memory of one shard for requests in flight and for the newest records."),
+    Key::new("shard.memory.max.bytes", Kind::Long(-1, i64::MAX), Some("-1"), Status::Works, "Memory of one shard while consumers that read the newest records from memory fall behind; never less than `shard.memory.bytes`. -1 for its part of a quarter of what the machine, or the control group, has."),
     Key::new("shards", Kind::Int(0, 1024), Some("0"), Status::Works, "Cores that serve partitions; 0 for all that the process may run on."),
     Key::new("slow.request.log.ms", Kind::LONG, Some("1000"), Status::Works, "A request that takes longer is logged, one in a second, with where the time went, what it was meant to wait (such as a fetch for records) not counted; negative for none."),
     Key::new("socket.request.max.bytes", Kind::Int(1, i32::MAX), Some("104857600"), Status::Works, "Largest request; a connection that sends a larger one is closed."),
