@@ -1,5 +1,5 @@
-//! The memory of a shard's tails: aligned buffers within one budget, which may be gone beyond step by
-//! step up to a bound.
+//! The memory of a shard's tails: aligned buffers within one budget, beyond which the pool may go
+//! step by step up to a bound.
 //!
 //! Everything allocated counts: buffers in use, free ones, and those given back while a reader
 //! still holds a slice of them.
@@ -52,19 +52,12 @@ impl BufferPool {
         self.in_use().saturating_sub(self.budget)
     }
 
-    /// An empty buffer, if need be beyond the budget by `spared`, but not beyond the bound. From now
-    /// on, until this is called again, `step` bytes more may be held than are in use now, or the
-    /// budget.
-    pub(crate) fn take_more(
-        &mut self,
-        capacity: usize,
-        step: usize,
-        spared: usize,
-    ) -> Option<TailBuffer> {
+    /// From now on `step` bytes more may be held than are in use, but beyond the budget no more
+    /// than `spared`, and nothing beyond the bound.
+    pub(crate) fn allow(&mut self, step: usize, spared: usize) {
         let limit = (self.in_use() + step).min(self.budget + spared);
         self.limit = limit.clamp(self.budget, self.most);
         self.make_room(0);
-        self.take(capacity)
     }
 
     /// An empty buffer, if what may be held allows it. One that is larger than that is given when
@@ -245,43 +238,35 @@ mod tests {
     #[test]
     fn more_is_held_step_by_step_up_to_the_bound() {
         let mut pool = BufferPool::new(32 << 10, 64 << 10, 8 << 10);
-        let mut taken: Vec<TailBuffer> = (0..4)
-            .map(|_| pool.take(8 << 10).expect("within the budget"))
-            .collect();
-        assert!(pool.take(8 << 10).is_none());
-        assert_eq!(pool.excess(), 0);
-        assert!(pool.take_more(8 << 10, 16 << 10, 0).is_none());
-        taken.extend(pool.take_more(8 << 10, 16 << 10, 32 << 10));
-        taken.extend(pool.take(8 << 10));
-        assert_eq!(taken.len(), 6, "a step is two buffers");
-        assert!(pool.take(8 << 10).is_none());
-        assert_eq!(pool.excess(), 16 << 10);
-        taken.extend(pool.take_more(8 << 10, 100 << 10, 24 << 10));
-        assert_eq!(taken.len(), 7);
-        assert!(
-            pool.take(8 << 10).is_none(),
-            "three more for what is spared"
-        );
-        taken.extend(pool.take_more(8 << 10, 100 << 10, 100 << 10));
-        assert_eq!(taken.len(), 8, "the bound is eight");
-        assert!(pool.take_more(8 << 10, 100 << 10, 100 << 10).is_none());
+        let mut taken = Vec::new();
+        // A step, what is spared, and the buffers that there are then.
+        let cases = [
+            (0, 0, 4),
+            (16, 0, 4),
+            (16, 32, 6),
+            (100, 24, 7),
+            (100, 100, 8),
+            (100, 100, 8),
+        ];
+        for (step, spared, count) in cases {
+            pool.allow(step << 10, spared << 10);
+            taken.extend(std::iter::from_fn(|| pool.take(8 << 10)));
+            assert_eq!(taken.len(), count, "{step} KiB, {spared} KiB");
+            assert_eq!(pool.excess(), (count - 4) * (8 << 10));
+        }
     }
 
     #[test]
     fn what_is_not_needed_any_more_is_within_the_budget_again() {
         let mut pool = BufferPool::new(32 << 10, 64 << 10, 8 << 10);
-        let taken: Vec<TailBuffer> = (0..8)
-            .map(|_| {
-                pool.take_more(8 << 10, 8 << 10, 32 << 10)
-                    .expect("within the bound")
-            })
-            .collect();
+        pool.allow(64 << 10, 32 << 10);
+        let mut taken: Vec<_> = std::iter::from_fn(|| pool.take(8 << 10)).collect();
         assert_eq!(pool.held(), 64 << 10);
-        taken.into_iter().for_each(|buffer| pool.give_back(buffer));
-        assert_eq!(pool.held(), 8 << 10, "a quarter of the budget");
+        taken.drain(3..).for_each(|buffer| pool.give_back(buffer));
+        assert_eq!(pool.held(), 32 << 10, "one of them is kept");
         assert_eq!(pool.excess(), 0);
-        let again: Vec<TailBuffer> =
-            std::iter::from_fn(|| pool.take_more(8 << 10, 0, 32 << 10)).collect();
-        assert_eq!(again.len(), 4);
+        pool.allow(0, 0);
+        taken.extend(std::iter::from_fn(|| pool.take(8 << 10)));
+        assert_eq!(taken.len(), 4);
     }
 }

@@ -324,12 +324,21 @@ impl ShardStore {
         let step = capacity.max(self.config.tail_memory_bytes / EVICTION_PART);
         let excess = self.pool.borrow().excess();
         let spared = self.evict(step + excess, Spare::WhatReadersWant);
-        let more = self.pool.borrow_mut().take_more(capacity, step, spared);
-        if more.is_some() {
-            return more;
+        self.pool.borrow_mut().allow(step, spared);
+        if let Some(buffer) = self.pool.borrow_mut().take(capacity) {
+            return Some(buffer);
         }
         self.evict(step, Spare::Nothing);
         self.pool.borrow_mut().take(capacity)
+    }
+
+    /// Gives back memory beyond the budget that no reader needs any more.
+    fn give_back_excess(&self) {
+        let excess = self.pool.borrow().excess();
+        if excess > 0 {
+            let spared = self.evict(excess, Spare::WhatReadersWant);
+            self.pool.borrow_mut().allow(0, spared);
+        }
     }
 
     pub(crate) fn give_back(&self, buffer: TailBuffer) {
@@ -429,6 +438,7 @@ impl ShardStore {
             }
             if by_time {
                 store.let_rest().await;
+                store.give_back_excess();
             }
             let idle = store.dirty.borrow().is_empty() && store.awake.borrow().is_empty();
             if idle {

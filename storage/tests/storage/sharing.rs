@@ -202,6 +202,29 @@ fn memory_grows_while_a_reader_is_behind_and_no_longer() {
 }
 
 #[test]
+fn memory_that_grew_is_given_back_when_little_is_appended() {
+    let (_simulation, node) = simulation(17);
+    run(&node, |reactor| async move {
+        let config = StoreConfig {
+            checkpoint_interval: Duration::from_secs(10),
+            ..growing()
+        };
+        let store = start(&reactor, config).await;
+        let log = open_partition(&store, 0, LogConfig::default()).await;
+        let mut model = Model::default();
+        fill_buffers(&reactor, &log, &mut model, 2, None).await;
+        fill_buffers(&reactor, &log, &mut model, 28, Some((&log, 0))).await;
+        assert_eq!(in_memory(&log).await, (1..30).collect::<Vec<_>>());
+        for _ in 0..12 {
+            reactor.sleep(Duration::from_secs(1)).await;
+            append(&log, &mut model, 0, &batch(1, 10, 1));
+        }
+        let kept = in_memory(&log).await;
+        assert!((14..20).contains(&kept[0]), "{kept:?}");
+    });
+}
+
+#[test]
 fn a_reader_that_is_too_far_behind_does_not_count() {
     let (_simulation, node) = simulation(16);
     run(&node, |reactor| async move {
