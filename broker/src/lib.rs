@@ -8,11 +8,11 @@ mod disk_reserve;
 pub mod fetch;
 mod handlers;
 pub mod log_levels;
-mod machine_memory;
 pub mod metrics;
 mod node;
 pub mod reference;
 pub mod shard;
+mod shard_memory;
 
 pub use node::{BoundListener, ControllerStart, Node, NodeError, ShardStart, Supervisor};
 

@@ -36,9 +36,9 @@ use crate::data_folder::{DataFolder, DataFolderError};
 use crate::disk_reserve::DiskReserve;
 use crate::handlers::{Connection, ConnectionHandler, SUPPORTED_FEATURES};
 use crate::log_levels::LogLevels;
-use crate::machine_memory::machine_memory;
 use crate::metrics::{Readiness, serve_metrics};
 use crate::shard::{PeerEnds, Shard, ShardId, ShardParts, mesh};
+use crate::shard_memory::ShardMemory;
 
 /// The folder of the metadata log, as in Kafka.
 const METADATA_FOLDER: &str = "__cluster_metadata-0";
@@ -48,10 +48,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 /// Requests of one connection that may be under way.
 const MAX_IN_FLIGHT: usize = 128;
-/// Share of a shard's memory that requests under way may hold; the rest is for tails.
-const REQUEST_SHARE: usize = 2;
-/// Share of the machine's memory that the shards together may grow to, unless it is set.
-const SHARE_OF_MACHINE: u64 = 4;
 
 /// Why a node could not start, or stopped.
 #[derive(Debug, Error)]
@@ -451,20 +447,13 @@ impl ShardStart {
     async fn run_or_fail(mut self, reactor: Reactor) -> Result<(), NodeError> {
         let cleaner = self.config.cleaner(self.peers.shard_count());
         let start = self.start.await.map_err(|_| NodeError::PartStopped)?;
-        let memory = usize::try_from(self.config.shard_memory_bytes).unwrap_or(usize::MAX);
-        let request_memory = memory / REQUEST_SHARE;
-        let tail_memory = memory - request_memory;
-        let memory_max = match self.config.shard_memory_max_bytes {
-            Some(bytes) => bytes,
-            None => machine_memory() / SHARE_OF_MACHINE / self.peers.shard_count() as u64,
-        };
-        let memory_max = usize::try_from(memory_max).unwrap_or(usize::MAX);
+        let memory = ShardMemory::new(&self.config, self.peers.shard_count());
         let number = u32::try_from(self.id.0).expect("shards are counted in cores");
         let settings = &self.config.settings;
         let millis = |name: &str| Duration::from_millis(settings.number(name));
         let store_config = StoreConfig {
-            tail_memory_bytes: tail_memory,
-            tail_memory_behind_bytes: memory_max.saturating_sub(request_memory).max(tail_memory),
+            tail_memory_bytes: memory.tails,
+            tail_memory_behind_bytes: memory.tails_behind,
             direct_io: self.config.direct_io,
             initial_task_delay: millis("log.initial.task.delay.ms"),
             retention_check_interval: millis("log.retention.check.interval.ms"),
@@ -498,7 +487,7 @@ impl ShardStart {
         shard.wait_for_image(let_in).await;
 
         let shutdown = shard.shutdown().clone();
-        let budget = MemoryBudget::new(request_memory);
+        let budget = MemoryBudget::new(memory.requests);
         let mut accepting = Vec::new();
         for listener in &self.listeners {
             let address = listener.address;
@@ -506,7 +495,7 @@ impl ShardStart {
                 .listen(address)
                 .await
                 .map_err(|cause| NodeError::Listen { address, cause })?;
-            let options = acceptor_options(&self.config, shard.connection_limit(), request_memory);
+            let options = acceptor_options(&self.config, shard.connection_limit(), memory.requests);
             let acceptor = Acceptor::new(
                 reactor.clone(),
                 options,

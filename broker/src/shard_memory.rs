@@ -1,11 +1,48 @@
-//! How much memory there is for this process.
+//! What the memory of a shard is for, and how much of it there is.
 
 use std::fs;
 use std::path::Path;
 
+use crate::config::BrokerConfig;
+
+/// Share of a shard's memory that requests under way may hold; the rest is for tails.
+const REQUEST_SHARE: usize = 2;
+/// Share of the machine's memory that the shards together may grow to, unless it is set.
+const SHARE_OF_MACHINE: u64 = 4;
+
+/// The memory of one shard, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardMemory {
+    /// For requests under way.
+    pub requests: usize,
+    /// For the newest records.
+    pub tails: usize,
+    /// For the newest records while consumers of them are behind.
+    pub tails_behind: usize,
+}
+
+impl ShardMemory {
+    /// That of each of so many shards.
+    pub fn new(config: &BrokerConfig, shards: usize) -> ShardMemory {
+        let part = || machine_memory() / SHARE_OF_MACHINE / shards as u64;
+        let most = config.shard_memory_max_bytes.unwrap_or_else(part);
+        ShardMemory::divide(config.shard_memory_bytes, most)
+    }
+
+    fn divide(bytes: u64, most: u64) -> ShardMemory {
+        let [bytes, most] = [bytes, most].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let requests = bytes / REQUEST_SHARE;
+        ShardMemory {
+            requests,
+            tails: bytes - requests,
+            tails_behind: most.max(bytes) - requests,
+        }
+    }
+}
+
 /// Bytes of memory that the machine has, or the control group of this process (version 2) if that
 /// may have less. 0 where the kernel does not say.
-pub fn machine_memory() -> u64 {
+fn machine_memory() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo")
         .ok()
         .and_then(|text| total_memory(&text));
@@ -36,6 +73,18 @@ fn allowed_memory(root: &Path, groups: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_shard_may_grow_to_is_for_records() {
+        for (most, tails_behind) in [(1_000, 950), (100, 50), (0, 50)] {
+            let expected = ShardMemory {
+                requests: 50,
+                tails: 50,
+                tails_behind,
+            };
+            assert_eq!(ShardMemory::divide(100, most), expected, "{most}");
+        }
+    }
 
     #[test]
     fn the_machine_has_memory() {
