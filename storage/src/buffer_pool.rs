@@ -266,6 +266,7 @@ mod tests {
         assert_eq!(pool.held(), 32 << 10, "one of them is kept");
         assert_eq!(pool.excess(), 0);
         pool.allow(0, 0);
+        assert_eq!(pool.held(), 32 << 10);
         taken.extend(std::iter::from_fn(|| pool.take(8 << 10)));
         assert_eq!(taken.len(), 4);
     }

@@ -280,10 +280,7 @@ impl Log {
             freed += chunk.buffer.capacity();
             self.store.give_back(chunk.buffer);
         }
-        let spared = match wanted {
-            Some(_) if freed < bytes => state.tail.written_bytes(written),
-            _ => 0,
-        };
+        let spared = wanted.map_or(0, |_| state.tail.written_bytes(written));
         Released { freed, spared }
     }
 }

@@ -335,10 +335,8 @@ impl ShardStore {
     /// Gives back memory beyond the budget that no reader needs any more.
     fn give_back_excess(&self) {
         let excess = self.pool.borrow().excess();
-        if excess > 0 {
-            let spared = self.evict(excess, Spare::WhatReadersWant);
-            self.pool.borrow_mut().allow(0, spared);
-        }
+        let spared = self.evict(excess, Spare::WhatReadersWant);
+        self.pool.borrow_mut().allow(0, spared);
     }
 
     pub(crate) fn give_back(&self, buffer: TailBuffer) {

@@ -33,15 +33,13 @@ impl TailReaders {
         // the next makes another.
         match place(from).or_else(|| place(next)) {
             Some(index) => self.readers[index] = reader,
-            None if self.readers.len() < READERS => self.readers.push(reader),
-            None => {
-                // The one that is furthest needs the least.
-                let furthest = self.readers.iter_mut().max_by_key(|known| known.next);
-                let furthest = furthest.expect("there are readers");
-                if next < furthest.next {
-                    *furthest = reader;
-                }
-            }
+            None => self.readers.push(reader),
+        }
+        if self.readers.len() > READERS {
+            // The one that is furthest needs the least.
+            let furthest = (0..self.readers.len()).max_by_key(|&index| self.readers[index].next);
+            self.readers
+                .swap_remove(furthest.expect("there are readers"));
         }
     }
 
@@ -108,8 +106,10 @@ mod tests {
         assert_eq!(readers.first_wanted(0, at(start, 999)), Some(20));
         assert_eq!(readers.first_wanted(0, at(start, 1_000)), Some(40));
         assert_eq!(readers.first_wanted(0, at(start, 1_500)), None);
-        readers.note(50, 60, at(start, 1_499));
-        assert_eq!(readers.readers.len(), 2);
+        for (from, ms) in [(50, 1_499), (70, 1_500)] {
+            readers.note(from, from + 10, at(start, ms));
+            assert_eq!(readers.readers.len(), 2, "{ms}");
+        }
     }
 
     #[test]

@@ -184,6 +184,24 @@ fn what_a_reader_has_before_it_stays_in_memory() {
 }
 
 #[test]
+fn readers_of_files_take_no_place_of_a_reader_of_memory() {
+    let (_simulation, node) = simulation(18);
+    run(&node, |reactor| async move {
+        let store = start(&reactor, growing()).await;
+        let logs = open_partitions(&store, 2, &LogConfig::default()).await;
+        let mut models = vec![Model::default(); 2];
+        fill_buffers(&reactor, &logs[0], &mut models[0], 30, None).await;
+        for offset in 0..10 {
+            let plan = logs[0].read(Offset(offset), 1, Offset(i64::MAX), true);
+            let plan = plan.await.expect("readable");
+            assert!(matches!(plan.parts[..], [ReadPart::File(_)]), "{offset}");
+        }
+        fill_buffers(&reactor, &logs[1], &mut models[1], 20, Some((&logs[0], 24))).await;
+        assert_eq!(in_memory(&logs[0]).await, [25, 26, 27, 28, 29]);
+    });
+}
+
+#[test]
 fn memory_grows_while_a_reader_is_behind_and_no_longer() {
     let (_simulation, node) = simulation(15);
     run(&node, |reactor| async move {
