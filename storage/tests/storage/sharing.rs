@@ -164,6 +164,20 @@ async fn fill_buffers(
     }
 }
 
+/// A log whose only reader has read the first of two batches, and no further while so many more
+/// came.
+async fn with_reader_behind(
+    reactor: &Reactor,
+    store: &Rc<ShardStore>,
+    count: usize,
+) -> (Rc<Log>, Model) {
+    let log = open_partition(store, 0, LogConfig::default()).await;
+    let mut model = Model::default();
+    fill_buffers(reactor, &log, &mut model, 2, None).await;
+    fill_buffers(reactor, &log, &mut model, count, Some((&log, 0))).await;
+    (log, model)
+}
+
 #[test]
 fn what_a_reader_has_before_it_stays_in_memory() {
     for (reads, kept) in [(true, vec![3, 4, 5, 6, 7]), (false, vec![])] {
@@ -209,10 +223,7 @@ fn memory_grows_while_a_reader_is_behind_and_no_longer() {
     let (_simulation, node) = simulation(15);
     run(&node, |reactor| async move {
         let store = start(&reactor, growing()).await;
-        let log = open_partition(&store, 0, LogConfig::default()).await;
-        let mut model = Model::default();
-        fill_buffers(&reactor, &log, &mut model, 2, None).await;
-        fill_buffers(&reactor, &log, &mut model, 28, Some((&log, 0))).await;
+        let (log, mut model) = with_reader_behind(&reactor, &store, 28).await;
         assert_eq!(in_memory(&log).await, (1..30).collect::<Vec<_>>());
         // Having gone through all of it, the reader is not behind any more. Whether one is, is
         // looked at for every eighth of the memory.
@@ -231,10 +242,7 @@ fn memory_that_grew_is_given_back_when_little_is_appended() {
             ..growing()
         };
         let store = start(&reactor, config).await;
-        let log = open_partition(&store, 0, LogConfig::default()).await;
-        let mut model = Model::default();
-        fill_buffers(&reactor, &log, &mut model, 2, None).await;
-        fill_buffers(&reactor, &log, &mut model, 28, Some((&log, 0))).await;
+        let (log, mut model) = with_reader_behind(&reactor, &store, 28).await;
         assert_eq!(in_memory(&log).await, (1..30).collect::<Vec<_>>());
         for _ in 0..12 {
             reactor.sleep(Duration::from_secs(1)).await;
@@ -250,10 +258,7 @@ fn a_reader_that_is_too_far_behind_does_not_count() {
     let (_simulation, node) = simulation(16);
     run(&node, |reactor| async move {
         let store = start(&reactor, growing()).await;
-        let log = open_partition(&store, 0, LogConfig::default()).await;
-        let mut model = Model::default();
-        fill_buffers(&reactor, &log, &mut model, 2, None).await;
-        fill_buffers(&reactor, &log, &mut model, 60, Some((&log, 0))).await;
+        let (log, _) = with_reader_behind(&reactor, &store, 60).await;
         let kept = in_memory(&log).await;
         assert!(kept.len() <= 16, "{kept:?}");
         assert_eq!(kept.last(), Some(&61));
