@@ -15,6 +15,7 @@ pub mod shard;
 mod shard_memory;
 
 pub use node::{BoundListener, ControllerStart, Node, NodeError, ShardStart, Supervisor};
+pub use shard_memory::machine_memory;
 
 /// The topic in which groups and their committed offsets are kept.
 pub const GROUP_METADATA_TOPIC: &str = "__consumer_offsets";

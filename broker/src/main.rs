@@ -14,7 +14,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use futures::executor::block_on;
 use millstream_broker::config::{BrokerConfig, Endpoint, Settings};
 use millstream_broker::log_levels::{Levels, LogLevels};
-use millstream_broker::{BoundListener, Node, NodeError, reference};
+use millstream_broker::{BoundListener, Node, NodeError, machine_memory, reference};
 use millstream_packaging::write_reference;
 use millstream_reactor::uring::{
     PortReservation, ShardHandle, ShardOptions, catch_terminate_signals, probe, reserve_port,
@@ -149,6 +149,7 @@ fn run(options: &Options, log_levels: LogLevels, started: Instant) -> Result<(),
     let mut config = read_config(options)?;
     probe().map_err(|lack| lack.to_string())?;
     config.direct_io = check_direct_io(&config, options.allow_buffered_io)?;
+    config.machine_memory_bytes = machine_memory();
     let (listeners, mut reservations) = bind(&config)?;
     let metrics = bind_metrics(&config)?.map(|(address, reservation)| {
         reservations.push(reservation);

@@ -24,7 +24,7 @@ pub struct ShardMemory {
 impl ShardMemory {
     /// That of each of so many shards.
     pub fn new(config: &BrokerConfig, shards: usize) -> ShardMemory {
-        let part = || machine_memory() / SHARE_OF_MACHINE / shards as u64;
+        let part = || config.machine_memory_bytes / SHARE_OF_MACHINE / shards as u64;
         let most = config.shard_memory_max_bytes.unwrap_or_else(part);
         ShardMemory::divide(config.shard_memory_bytes, most)
     }
@@ -42,7 +42,7 @@ impl ShardMemory {
 
 /// Bytes of memory that the machine has, or the control group of this process (version 2) if that
 /// may have less. 0 where the kernel does not say.
-fn machine_memory() -> u64 {
+pub fn machine_memory() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo")
         .ok()
         .and_then(|text| total_memory(&text));

@@ -36,6 +36,8 @@ pub struct BrokerConfig {
     /// Bytes that they may grow to while consumers are behind; a part of the machine's memory if
     /// nobody has set it.
     pub shard_memory_max_bytes: Option<u64>,
+    /// Memory that there is for this process, in bytes; 0 if nobody has looked.
+    pub machine_memory_bytes: u64,
     /// Largest request frame.
     pub socket_request_max_bytes: usize,
     /// Most bytes in one answer to a fetch.
@@ -154,6 +156,7 @@ impl BrokerConfig {
             shards: size("shards"),
             shard_memory_bytes: settings.number("shard.memory.bytes"),
             shard_memory_max_bytes: u64::try_from(memory_max).ok(),
+            machine_memory_bytes: 0,
             socket_request_max_bytes: size("socket.request.max.bytes"),
             fetch_max_bytes: settings.number("fetch.max.bytes"),
             fetch_session_slots: size("max.incremental.fetch.session.cache.slots"),
