@@ -110,10 +110,10 @@ fn a_folder_with_other_things_in_it() {
 }
 
 #[test]
-fn a_kernel_without_io_uring() {
+fn a_kernel_without_io_uring_or_a_container_that_hides_it() {
     const ENOSYS: u32 = 38;
     let dir = folder();
-    let words = ["no io_uring", "CONFIG_IO_URING"];
+    let words = ["not there", "seccomp", "CONFIG_IO_URING"];
     assert_refused(&mut with_io_uring_refused(ENOSYS, &on(&dir)), &words);
 }
 

@@ -23,11 +23,20 @@ const MEMLOCK_MIN: u64 = 512 * 1024;
 /// Locked memory asked for, where the limit may be raised: enough for hundreds of shards.
 const MEMLOCK_WANTED: u64 = 64 * 1024 * 1024;
 
+/// The system calls that a seccomp profile must allow, and how a container comes by such a profile.
+const CALLS: &str = "io_uring_setup, io_uring_enter and io_uring_register";
+const UNCONFINED: &str =
+    "Docker and Podman: --security-opt seccomp=unconfined, or a profile that has them";
+
 /// Something that this machine lacks, and how to mend it.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsupported {
-    /// The kernel was built without io_uring.
-    #[error("this kernel has no io_uring; use a kernel built with CONFIG_IO_URING")]
+    /// The kernel was built without io_uring, or a filter says so, as Podman's does.
+    #[error(
+        "io_uring is not there: in a container its seccomp profile may hide it, so allow \
+         {CALLS} ({UNCONFINED}); \
+         elsewhere use a kernel built with CONFIG_IO_URING"
+    )]
     NoIoUring,
     /// The administrator turned io_uring off.
     #[error(
@@ -41,8 +50,7 @@ pub enum Unsupported {
     /// A filter keeps this process from io_uring.
     #[error(
         "io_uring is forbidden to this process, probably by a container's seccomp profile; \
-         allow io_uring_setup, io_uring_enter and io_uring_register \
-         (Docker: --security-opt seccomp=unconfined, or a profile that has them)"
+         allow {CALLS} ({UNCONFINED})"
     )]
     Forbidden,
     /// The kernel is too old.
