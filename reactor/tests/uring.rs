@@ -2,6 +2,7 @@
 
 mod uring {
     mod files;
+    mod held_up;
     mod lifecycle;
     mod sockets;
 }

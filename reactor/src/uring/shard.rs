@@ -26,6 +26,12 @@ use super::timers::Timers;
 use crate::reactor::{Backend, Reactor};
 use crate::task::{Task, TaskQueue};
 
+/// How long glommio lets a task queue run: for ever, since its timer loses wakes. Should the thread
+/// be held up for that long just after the timer was set, glommio takes its queues for empty and
+/// sleeps, and nothing that happens on our ring wakes it. What the timer is for, [`TaskTable`] does
+/// after a number of polls.
+const EXECUTOR_PREEMPTS_AFTER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// Memory that glommio registers with its three rings, which carry none of our I/O: its minimum.
 const EXECUTOR_IO_MEMORY: usize = 64 * 1024;
 
@@ -116,6 +122,7 @@ impl Parts {
         let executor = LocalExecutorBuilder::new(Placement::Unbound)
             .name(&options.name)
             .io_memory(EXECUTOR_IO_MEMORY)
+            .preempt_timer(EXECUTOR_PREEMPTS_AFTER)
             .make()
             .map_err(to_io_error)?;
         let tasks = TaskTable::install()?;
@@ -150,7 +157,8 @@ impl Parts {
             tasks.stop();
             driver.await;
             while !tasks.is_empty() {
-                glommio::executor().yield_now().await;
+                // They are in other queues than this.
+                glommio::executor().yield_task_queue_now().await;
             }
             value
         });
