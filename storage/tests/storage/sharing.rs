@@ -190,9 +190,9 @@ fn what_a_reader_has_before_it_stays_in_memory() {
             let reader = reads.then_some((&logs[0], 2));
             fill_buffers(&reactor, &logs[1], &mut models[1], 40, reader).await;
             assert_eq!(in_memory(&logs[0]).await, kept);
-            // There is no more memory for it than ever.
+            // There is no more memory for it than ever, and no less: an eighth is taken at a time.
             let others = in_memory(&logs[1]).await.len();
-            assert!(others + kept.len() <= 16, "{others}");
+            assert!((14..=16).contains(&(others + kept.len())), "{others}");
         });
     }
 }
