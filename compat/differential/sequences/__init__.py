@@ -17,7 +17,7 @@ def sequence(each=None, needs=(), alone=False):
     """Registers a script; with `each` it is run once for every version of that API.
 
     It is left out where one of the APIs that it needs is not served by both brokers. One that
-    runs alone may make and remove what others ask for: it ends before they begin.
+    runs alone may make, change and remove what others ask for: it ends before they begin.
     """
     def register(function):
         REGISTRY.append((function, each, (*needs, *([each] if each else [])), alone))

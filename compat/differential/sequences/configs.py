@@ -187,9 +187,11 @@ def a_subscription_changed(talk, version):
         say(f"match = {value}", (SET, "match", value))
 
 
-@sequence(each="IncrementalAlterConfigs")
+@sequence(each="IncrementalAlterConfigs", alone=True)
 def levels_of_loggers_changed(talk, version):
-    """The root alone has the same name at both. It is left at a level that shows complaints."""
+    """The root alone has the same name at both. It is left at a level that shows complaints.
+    Each version has to be through with it before another changes it: all share that one.
+    """
     def say(label, *changes, name="1", **more):
         alter(talk, version, label, *changes, name=name, kind=BROKER_LOGGER, **more)
         describe(talk, 4, f"{label}: described", (BROKER_LOGGER, "1"), keys=["root"],
