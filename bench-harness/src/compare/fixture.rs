@@ -14,7 +14,7 @@ const SUITE: &str = r#"
 name = "by hand"
 about = "For tests <&> nothing else."
 rounds = 3
-probes = { disk_mb = 1, loopback_seconds = 0.1, stall_seconds = 0.1, flush_seconds = 0.1, message_bytes = 1000 }
+probes = { disk_mb = 1, loopback_seconds = 0.1, stall_seconds = 0.1, flush_seconds = 0.1, exchange_seconds = 0.1, message_bytes = 1000 }
 
 [[broker]]
 id = "kafka"
@@ -118,6 +118,7 @@ pub fn results() -> Results {
         probes: (0..3)
             .map(|_| Probed {
                 disk_write_mb_s: Some(1000.0),
+                disk_write_cpu_s_per_gb: Some(0.05),
                 disk_durable_write_mb_s: Some(700.0),
                 disk_read_mb_s: Some(2000.0),
                 loopback_mb_s: Some(3000.0),
@@ -127,6 +128,8 @@ pub fn results() -> Results {
                 flush_p50_ms: Some(0.1),
                 flush_p99_ms: Some(0.5),
                 flush_p999_ms: Some(2.0),
+                flush_cpu_s_per_gb: Some(21.0),
+                exchange_cpu_s_per_gb: Some(17.0),
             })
             .collect(),
         worked_out: BTreeMap::new(),

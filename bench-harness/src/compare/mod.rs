@@ -37,7 +37,7 @@ pub use self::baseline::{Change, Comparison, compare as compare_with_baseline};
 pub use self::error::CompareError;
 pub use self::figures::{FIGURES, PERCENTILES};
 pub use self::load_result::Second;
-pub use self::probes::{PROBE_FIGURES, probe_title};
+pub use self::probes::PROBE_FIGURES;
 pub use self::profile::KERNEL_MARK;
 pub use self::progress::duration;
 pub use self::results::Results;

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use super::error::CompareError;
 use super::expression::Expression;
 use super::figures::is_figure;
-use super::probes::PROBE_FIGURES;
+use super::probes::ProbeFigure;
 
 /// The name by which expressions know what the machine gives.
 pub const PROBE: &str = "probe";
@@ -76,7 +76,7 @@ pub struct Suite {
 }
 
 /// How large the probes are.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeSizes {
     /// Bytes written to and read from the disk, in MB.
@@ -89,6 +89,9 @@ pub struct ProbeSizes {
     /// Seconds of small writes, each with its flush; not done if 0.
     #[serde(default)]
     pub flush_seconds: f64,
+    /// Seconds of exchanging the messages of records; not done if 0.
+    #[serde(default)]
+    pub exchange_seconds: f64,
     /// Bytes of a message over loopback.
     pub message_bytes: usize,
 }
@@ -96,7 +99,11 @@ pub struct ProbeSizes {
 impl ProbeSizes {
     /// About how long they take.
     pub fn seconds(&self) -> f64 {
-        self.loopback_seconds + self.stall_seconds + self.flush_seconds + 4.0
+        self.loopback_seconds
+            + self.stall_seconds
+            + self.flush_seconds
+            + self.exchange_seconds
+            + 4.0
     }
 }
 
@@ -331,6 +338,7 @@ impl Suite {
         check_seconds("probes: loopback_seconds", self.probes.loopback_seconds)?;
         check_seconds("probes: stall_seconds", self.probes.stall_seconds)?;
         check_seconds("probes: flush_seconds", self.probes.flush_seconds)?;
+        check_seconds("probes: exchange_seconds", self.probes.exchange_seconds)?;
         let mut ids = HashSet::from([PROBE]);
         for broker in &self.brokers {
             if !ids.insert(&broker.id) {
@@ -379,9 +387,7 @@ impl Suite {
         let expression = Expression::parse(text).map_err(|cause| format!("{text:?}: {cause}"))?;
         for reference in expression.references() {
             let found = if reference.who == PROBE {
-                PROBE_FIGURES
-                    .iter()
-                    .any(|(name, _)| *name == reference.figure)
+                ProbeFigure::named(&reference.figure).is_some()
             } else {
                 let case = reference.case.as_ref().and_then(|id| self.case(id));
                 is_figure(&reference.figure)

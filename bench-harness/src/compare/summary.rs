@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::expression::Reference;
 use super::figures::FIGURES;
-use super::probes::PROBE_FIGURES;
+use super::probes::{PROBE_FIGURES, ProbeFigure};
 use super::results::Results;
 use super::suite::{Limit, PROBE, Sharing};
 
@@ -153,10 +153,8 @@ pub fn in_round(results: &Results, reference: &Reference, round: usize) -> Optio
             figure.of(runs.find(|run| run.round == round)?)
         }
         None => {
-            let (_, of) = PROBE_FIGURES
-                .iter()
-                .find(|(name, _)| *name == reference.figure)?;
-            of(results.probes.get(round.checked_sub(1)?)?)
+            let figure = ProbeFigure::named(&reference.figure)?;
+            (figure.of)(results.probes.get(round.checked_sub(1)?)?)
         }
     }
 }
@@ -172,9 +170,9 @@ fn case_figures(results: &Results, case: &str, broker: &str) -> Figures {
 }
 
 fn probe_spreads(results: &Results) -> BTreeMap<&'static str, Spread> {
-    let spread = |(name, of): &(&'static str, fn(&super::probes::Probed) -> Option<f64>)| {
-        let values = results.probes.iter().filter_map(of);
-        Some((*name, Spread::of(values.collect())?))
+    let spread = |figure: &ProbeFigure| {
+        let values = results.probes.iter().filter_map(figure.of);
+        Some((figure.name, Spread::of(values.collect())?))
     };
     PROBE_FIGURES.iter().filter_map(spread).collect()
 }

@@ -5,9 +5,7 @@ use std::fmt::Write;
 use super::chart::with_spread;
 use super::date::utc;
 use super::page::word;
-use crate::compare::{
-    PROBE_FIGURES, Results, Spread, Summary, Verdict, probe_title, short, verdicts,
-};
+use crate::compare::{PROBE_FIGURES, Results, Spread, Summary, Verdict, short, verdicts};
 
 /// The tables, with the machine and the commands that they come from.
 pub fn markdown(results: &Results) -> String {
@@ -120,10 +118,14 @@ fn write_bars(text: &mut String, verdicts: &[Verdict]) {
 
 fn write_probes(text: &mut String, summary: &Summary) {
     text.push_str("\n| The machine itself | |\n| --- | --- |\n");
-    for (name, _) in PROBE_FIGURES {
-        if let Some(found) = summary.probe(name) {
-            let (title, unit) = probe_title(name);
-            let _ = writeln!(text, "| {title} | {} |", with_spread(found, unit));
+    for figure in PROBE_FIGURES {
+        if let Some(found) = summary.probe(figure.name) {
+            let _ = writeln!(
+                text,
+                "| {} | {} |",
+                figure.title,
+                with_spread(found, figure.unit)
+            );
         }
     }
 }

@@ -7,8 +7,7 @@ use super::date::utc;
 use super::html::Html;
 use super::row;
 use crate::compare::{
-    Outcome, PROBE_FIGURES, Results, Sharing, Summary, Verdict, duration, probe_title, short,
-    verdicts,
+    Outcome, PROBE_FIGURES, Results, Sharing, Summary, Verdict, duration, short, verdicts,
 };
 
 const STYLE: &str = include_str!("style.css");
@@ -146,14 +145,13 @@ fn write_probes(html: &mut Html, summary: &Summary) {
     html.element("p", "class=\"soft\"", text);
     html.open("div", "class=\"scroll\"");
     html.open("table", "");
-    for (name, _) in PROBE_FIGURES {
-        let Some(spread) = summary.probe(name) else {
+    for figure in PROBE_FIGURES {
+        let Some(spread) = summary.probe(figure.name) else {
             continue;
         };
-        let (title, unit) = probe_title(name);
         html.open("tr", "");
-        html.element("td", "", title);
-        html.element("td", "", &with_spread(spread, unit));
+        html.element("td", "", figure.title);
+        html.element("td", "", &with_spread(spread, figure.unit));
         html.close();
     }
     html.close();
@@ -245,9 +243,9 @@ mod tests {
             }
         }
         assert!(figures > 40, "{figures}");
-        for (name, _) in PROBE_FIGURES {
-            let median = summary.probe(name).unwrap().median;
-            assert!(text.contains(&short(median)), "{name}");
+        for figure in PROBE_FIGURES {
+            let median = summary.probe(figure.name).unwrap().median;
+            assert!(text.contains(&short(median)), "{}", figure.name);
         }
         for verdict in verdicts(&results, &summary) {
             assert!(text.contains(&verdict.bar.title), "{}", verdict.bar.title);

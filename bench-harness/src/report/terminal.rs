@@ -6,8 +6,7 @@ use super::changes::{is_change, word as change_word};
 use super::chart::with_spread;
 use super::page::word;
 use crate::compare::{
-    Case, PROBE_FIGURES, Results, Summary, Verdict, compare_with_baseline, probe_title, short,
-    verdicts,
+    Case, PROBE_FIGURES, Results, Summary, Verdict, compare_with_baseline, short, verdicts,
 };
 
 /// Columns of figures, with their heads.
@@ -39,10 +38,14 @@ pub fn terminal(results: &Results, baseline: Option<&Results>) -> String {
         }
     }
     text.push_str("\nThe machine itself\n");
-    for (name, _) in PROBE_FIGURES {
-        if let Some(spread) = summary.probe(name) {
-            let (title, unit) = probe_title(name);
-            let _ = writeln!(text, "  {title}: {}", with_spread(spread, unit));
+    for figure in PROBE_FIGURES {
+        if let Some(spread) = summary.probe(figure.name) {
+            let _ = writeln!(
+                text,
+                "  {}: {}",
+                figure.title,
+                with_spread(spread, figure.unit)
+            );
         }
     }
     if let Some(baseline) = baseline {

@@ -11,7 +11,7 @@ const SUITE: &str = r#"
 name = "smoke"
 about = "Two nodes of the same kind, for a moment."
 rounds = 2
-probes = { disk_mb = 2, loopback_seconds = 0.05, stall_seconds = 0.01, flush_seconds = 0.02, message_bytes = 10000 }
+probes = { disk_mb = 2, loopback_seconds = 0.05, stall_seconds = 0.01, flush_seconds = 0.02, exchange_seconds = 0.02, message_bytes = 10000 }
 
 [[broker]]
 id = "one"
