@@ -46,6 +46,8 @@ STAY_SECONDS = 20
 CHURN_SECONDS = 2
 CONNECTIONS_AT_ONCE = 20
 FAULTS_KEPT = 20
+# Of syslog: librdkafka tells of each topic that goes, with a notice.
+LOG_WARNING = 4
 API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 
 
@@ -58,7 +60,8 @@ class Soak:
         self.counts = dict.fromkeys(
             ["produced", "consumed", "joined", "topics", "connections", "changes"], 0)
         self.faults = []
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.client = {"bootstrap.servers": bootstrap, "log_level": LOG_WARNING}
+        self.admin = AdminClient(self.client)
 
     def count(self, what, number=1):
         with self.lock:
@@ -97,7 +100,7 @@ class Soak:
 
     def fill(self):
         self.create(FILL, FILL_PARTITIONS, {})
-        producer = Producer({"bootstrap.servers": self.bootstrap})
+        producer = Producer(self.client)
         value = random.Random(2).randbytes(FILL_VALUE_BYTES)
         for number in range(FILL_BYTES // FILL_VALUE_BYTES):
             producer.produce(FILL, value, partition=number % FILL_PARTITIONS)
@@ -106,7 +109,7 @@ class Soak:
             self.fault(f"{FILL}: not all records are answered")
 
     def produce(self):
-        producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True,
+        producer = Producer({**self.client, "enable.idempotence": True,
                              "linger.ms": 5})
         chance = random.Random(1)
         began, sent = time.monotonic(), 0
@@ -138,7 +141,7 @@ class Soak:
         turn = 0
         while not self.over.is_set():
             turn += 1
-            member = Consumer({"bootstrap.servers": self.bootstrap, "group.id": GROUP,
+            member = Consumer({**self.client, "group.id": GROUP,
                                "auto.offset.reset": "earliest", "auto.commit.interval.ms": 1000})
             positions = {}
 
@@ -164,8 +167,8 @@ class Soak:
 
     def churn(self):
         """Topics come, are written and read, and go."""
-        producer = Producer({"bootstrap.servers": self.bootstrap})
-        reader = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "soak-churn",
+        producer = Producer(self.client)
+        reader = Consumer({**self.client, "group.id": "soak-churn",
                            "enable.auto.commit": False, "auto.offset.reset": "earliest"})
         number = 0
         while not self.over.wait(CHURN_SECONDS):
