@@ -10,7 +10,7 @@ use std::path::Path;
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
-use futures::future::{Either, select};
+use futures::future::select;
 use futures::stream::StreamExt;
 use millstream_protocol::{PartitionIndex, TopicId};
 use millstream_reactor::{File, FileSystem, Notify, OpenOptions, Reactor, TailBuffer, TaskQueue};
@@ -416,6 +416,8 @@ impl ShardStore {
     }
 
     async fn make_checkpoints(weak: Weak<ShardStore>, reactor: Reactor) {
+        // Not put off by the checkpoints that are made sooner.
+        let mut next_rest = None;
         loop {
             let (interval, wanted) = match weak.upgrade() {
                 Some(store) => (
@@ -424,9 +426,10 @@ impl ShardStore {
                 ),
                 None => return,
             };
-            let sleep = std::pin::pin!(reactor.sleep(interval));
+            let rest_at = *next_rest.get_or_insert_with(|| reactor.now() + interval);
+            let sleep = std::pin::pin!(reactor.sleep_until(rest_at));
             let wanted = std::pin::pin!(wanted);
-            let by_time = matches!(select(sleep, wanted).await, Either::Left(_));
+            select(sleep, wanted).await;
             let Some(store) = weak.upgrade().filter(|store| !store.closed.get()) else {
                 return;
             };
@@ -434,7 +437,8 @@ impl ShardStore {
                 // The old one still holds: recovery would only take longer.
                 tracing::warn!("no checkpoint: {error}");
             }
-            if by_time {
+            if reactor.now() >= rest_at {
+                next_rest = None;
                 store.let_rest().await;
                 store.give_back_excess();
             }

@@ -436,6 +436,30 @@ fn a_log_that_is_appended_to_does_not_rest() {
 }
 
 #[test]
+fn an_idle_log_rests_while_others_fill_their_segments() {
+    let (_simulation, node) = simulation(7);
+    let disk = node.clone();
+    run(&node, |reactor| async move {
+        let store = start(&reactor, small_store()).await;
+        let small_segments = LogConfig {
+            segment_bytes: 4 << 10,
+            ..LogConfig::default()
+        };
+        let busy_log = open_partition(&store, 0, small_segments).await;
+        let idle_log = open_partition(&store, 1, LogConfig::default()).await;
+        let (mut busy, mut idle) = (Model::default(), Model::default());
+        append(&idle_log, &mut idle, 0, &batch(1, 100, 1));
+        // A segment is full, and wants a checkpoint, every second.
+        for _ in 0..25 {
+            append(&busy_log, &mut busy, 0, &batch(1, 3 << 10, 1));
+            reactor.sleep(Duration::from_secs(1)).await;
+        }
+        let file = disk.read_current("/data/t-1/00000000000000000000.log");
+        assert_eq!(file.expect("there").len(), idle.bytes().len());
+    });
+}
+
+#[test]
 fn a_log_that_cannot_be_put_to_rest_goes_offline_unless_the_disk_is_full() {
     for (error, goes_offline) in [(EIO, true), (ENOSPC, false)] {
         let (_simulation, node) = simulation(8);
