@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt};
 use millstream_metadata::{ConfigResource, Delta, Image, ResourceType, Topic};
@@ -34,7 +34,8 @@ impl Shard {
         self.apply(first).await;
         let shard = self.clone();
         let follow = async move {
-            while let Some(publication) = shard.next_image(&mut images).await {
+            let mut next_try = None;
+            while let Some(publication) = shard.next_image(&mut images, &mut next_try).await {
                 shard.apply(publication).await;
             }
         };
@@ -42,13 +43,24 @@ impl Shard {
         self.tasks.borrow_mut().push(follow);
     }
 
-    /// The next image. Meanwhile partitions are opened that found the disk full before.
-    async fn next_image(self: &Rc<Self>, images: &mut ImageReceiver) -> Option<Publication> {
+    /// The next image. Meanwhile partitions are opened that found the disk full before, however
+    /// soon images follow one another.
+    async fn next_image(
+        self: &Rc<Self>,
+        images: &mut ImageReceiver,
+        next_try: &mut Option<Instant>,
+    ) -> Option<Publication> {
         while self.waits_for_room() {
-            match self.reactor.timeout(FULL_DISK_PAUSE, images.next()).await {
-                Ok(next) => return next,
-                Err(_elapsed) => self.open_those_without_room().await,
+            let now = self.reactor.now();
+            let try_at = *next_try.get_or_insert(now + FULL_DISK_PAUSE);
+            let left = try_at.saturating_duration_since(now);
+            if !left.is_zero()
+                && let Ok(next) = self.reactor.timeout(left, images.next()).await
+            {
+                return next;
             }
+            *next_try = None;
+            self.open_those_without_room().await;
         }
         images.next().await
     }

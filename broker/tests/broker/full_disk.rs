@@ -178,3 +178,26 @@ fn topics_are_deleted_on_a_full_disk_which_makes_room() {
         check(&connection, &kept).await;
     });
 }
+
+#[test]
+fn partitions_that_found_no_room_are_opened_while_metadata_changes() {
+    let cluster = Cluster::new(&[]);
+    cluster.run(async |client| client.reactor.sleep(A_WHILE).await);
+    leave_room(&cluster, 0);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        create_topic(&connection, "late", 1, FOR_EVER).await;
+        let answer = produce(&connection, "late", 0, batch(&["first"])).await;
+        assert_eq!(answer.error_code, full());
+    });
+    cluster.broker.set_disk_capacity(None);
+    cluster.run(async |client| {
+        let connection = client.connect().await;
+        for number in 0..10 {
+            create_topic(&connection, &format!("other-{number}"), 1, FOR_EVER).await;
+            client.reactor.sleep(Duration::from_millis(300)).await;
+        }
+        let answer = produce(&connection, "late", 0, batch(&["first"])).await;
+        assert_eq!(answer.error_code, 0, "there is room again");
+    });
+}
