@@ -117,6 +117,7 @@ pub fn results() -> Results {
         notes: vec!["A note.".to_owned()],
         probes: (0..3)
             .map(|_| Probed {
+                disk_growing_write_mb_s: Some(600.0),
                 disk_write_mb_s: Some(1000.0),
                 disk_write_cpu_s_per_gb: Some(0.05),
                 disk_durable_write_mb_s: Some(700.0),

@@ -184,7 +184,7 @@ mod tests {
         assert!(ours.contains("800") && ours.contains("0.5") && ours.ends_with("the load"));
         assert!(line("met").contains("asked ≥ 6"));
         assert!(line("limited").contains("(the limit: the load)"));
-        assert!(line("Disk, sequential O_DIRECT writes").contains("1,000 MB/s"));
+        assert!(line("Disk, sequential O_DIRECT writes").contains("600 MB/s"));
         assert!(
             text.lines().all(|line| line.chars().count() <= 120),
             "{text}"

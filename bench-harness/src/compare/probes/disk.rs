@@ -2,7 +2,8 @@
 //!
 //! The disk is written through the reactor's files, as the broker does: blocks of 1 MiB with
 //! several under way. The file is written once before, so that the file system has nothing left to
-//! allocate and the figures are the device's.
+//! allocate and the figures are the device's. That first time, in which the file grows as a log
+//! does, is a figure by itself.
 
 use std::future::Future;
 use std::io;
@@ -30,6 +31,7 @@ const FLUSHED_BLOCKS: u64 = 1024;
 
 /// What the disk gave.
 pub(super) struct Disk {
+    pub growing_write_mb_s: f64,
     pub write_mb_s: f64,
     pub write_cpu_s_per_gb: f64,
     pub durable_write_mb_s: f64,
@@ -100,7 +102,7 @@ async fn created(reactor: &Reactor, path: &Path) -> io::Result<File> {
     reactor.fs().open(path, options).await
 }
 
-/// Written, written and flushed, read.
+/// Written for the first time, written, written and flushed, read.
 async fn rates(reactor: &Reactor, path: &Path, blocks: u64) -> io::Result<Disk> {
     let file = created(reactor, path).await?;
     let buffer = filled(BLOCK);
@@ -108,7 +110,9 @@ async fn rates(reactor: &Reactor, path: &Path, blocks: u64) -> io::Result<Disk> 
         let (file, blocks) = (file.clone(), buffer.blocks(0..BLOCK));
         async move { file.write_blocks(number * BLOCK as u64, blocks).await }
     };
+    let began = Instant::now();
     all(0..blocks, &write).await?;
+    let growing_write_mb_s = rate(blocks, began.elapsed());
     file.sync_data().await?;
 
     let (began, used) = (Instant::now(), thread_cpu_seconds()?);
@@ -130,6 +134,7 @@ async fn rates(reactor: &Reactor, path: &Path, blocks: u64) -> io::Result<Disk> 
     let began = Instant::now();
     all(0..blocks, &read).await?;
     Ok(Disk {
+        growing_write_mb_s,
         write_mb_s,
         write_cpu_s_per_gb: write_cpu / gigabytes(blocks),
         durable_write_mb_s,
@@ -211,6 +216,7 @@ mod tests {
         };
         let path = folder.path().join("probe");
         let disk = measure(&path, &sizes, available_cores()[0]).unwrap();
+        assert!(disk.growing_write_mb_s > 0.0);
         assert!(disk.write_mb_s > 0.0 && disk.write_cpu_s_per_gb > 0.0);
         assert!(disk.durable_write_mb_s > 0.0 && disk.read_mb_s > 0.0);
         let took = &disk.flushes.took;
