@@ -15,14 +15,17 @@ import time
 from driver import toolchain
 from driver.broker import Millstream
 
-# Everything that happens now and then happens often here. A producer that still knows a deleted topic
-# asks for it and would have it made again: every topic that ever was would stay.
+# Everything that happens now and then happens often here, and there is little memory for the newest
+# records, so that it is full within a minute and what grows later is nothing of that. A producer
+# that still knows a deleted topic asks for it and would have it made again: every topic that ever
+# was would stay.
 SETTINGS = {
     "auto.create.topics.enable": "false",
     "log.retention.check.interval.ms": "2000",
     "log.cleaner.backoff.ms": "2000",
     "group.initial.rebalance.delay.ms": "0",
     "metrics.listener": "",
+    "shard.memory.bytes": str(32 << 20),
 }
 SAMPLE_SECONDS = 5
 # The first part of the run, in which caches and pools fill, is not judged.

@@ -29,13 +29,6 @@ TOPICS = {
     "soak-compacted": {"cleanup.policy": "compact", "segment.bytes": MEBIBYTE,
                        "min.cleanable.dirty.ratio": "0.1", "delete.retention.ms": "1000"},
 }
-# What was written last stays in memory up to a budget of each shard. They are filled at once, with
-# more than fits and partitions enough that each shard has some, so that what grows later is
-# nothing of that.
-FILL = "soak-filled"
-FILL_PARTITIONS = 32
-FILL_BYTES = 256 * MEBIBYTE
-FILL_VALUE_BYTES = 100_000
 GROUP = "soak"
 MEMBERS = 3
 KEYS = 1000
@@ -80,7 +73,6 @@ class Soak:
     def run(self):
         for name, config in TOPICS.items():
             self.create(name, PARTITIONS, config)
-        self.fill()
         work = [self.produce, self.churn, self.connect, self.administer]
         work += [lambda first=number: self.consume(first) for number in range(MEMBERS)]
         threads = [threading.Thread(target=self.guarded, args=(each,)) for each in work]
@@ -97,16 +89,6 @@ class Soak:
             work()
         except Exception as error:  # Whatever it is, it is what this run looks for.
             self.fault(f"{getattr(work, '__name__', 'consume')}: {error!r}")
-
-    def fill(self):
-        self.create(FILL, FILL_PARTITIONS, {})
-        producer = Producer(self.client)
-        value = random.Random(2).randbytes(FILL_VALUE_BYTES)
-        for number in range(FILL_BYTES // FILL_VALUE_BYTES):
-            producer.produce(FILL, value, partition=number % FILL_PARTITIONS)
-            producer.poll(0)
-        if producer.flush(60):
-            self.fault(f"{FILL}: not all records are answered")
 
     def produce(self):
         producer = Producer({**self.client, "enable.idempotence": True,
