@@ -16,7 +16,7 @@ from driver import toolchain
 from driver.broker import Millstream
 
 # Everything that happens now and then happens often here, and there is little memory for the newest
-# records, so that it is full within a minute and what grows later is nothing of that. A producer
+# records, so that it is full soon and what grows later is nothing of that. A producer
 # that still knows a deleted topic asks for it and would have it made again: every topic that ever
 # was would stay.
 SETTINGS = {

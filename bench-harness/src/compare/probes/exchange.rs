@@ -1,8 +1,9 @@
 //! What it costs to take a record from a producer and hand it to a consumer, without a broker.
 //!
-//! The messages are as large as those of Kafka's protocol for a record of 1 KiB by itself, and as
-//! many: a producer's request and its answer on one connection, a consumer's request and its answer
-//! on another. The server waits with `epoll` and does nothing with what it reads.
+//! The messages are as many as in Kafka's protocol for a record of 1 KiB by itself, and about as
+//! large: a producer's request and its answer on one connection, a consumer's request and its answer
+//! on another. The server waits with `epoll` and does nothing with what it reads. That is a measure,
+//! not a bound: a ring may need fewer system calls.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +16,7 @@ use super::{RATE, RECORD_BYTES, per_gb_in_and_out, thread_cpu_seconds};
 use crate::compare::machine::bind_thread;
 use crate::compare::suite::ProbeSizes;
 
-/// A Produce request of version 9 or later, without the record's payload; rounded.
+/// A Produce request with one record; this size and the next ones are estimates.
 const PRODUCE_REQUEST: usize = RECORD_BYTES + 150;
 const PRODUCE_ANSWER: usize = 70;
 /// A Fetch request within a fetch session that has nothing to change.

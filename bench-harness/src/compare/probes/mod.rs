@@ -4,7 +4,7 @@
 //! interrupts.
 //!
 //! A broker's figure means something beside these only: none can write faster than the disk, and
-//! none needs less processor time than the system calls that it cannot do without.
+//! processor time is to be seen beside what plain system calls take for the same bytes.
 
 mod disk;
 mod exchange;
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gb_is_a_million_records_in_and_out() {
+    fn a_record_counts_as_it_comes_in_and_as_it_goes_out() {
         assert_eq!(per_gb_in_and_out(1.0, 1_000_000), 1.0 / 2.048);
     }
 }
