@@ -8,6 +8,7 @@ mod disk_reserve;
 pub mod fetch;
 mod handlers;
 pub mod log_levels;
+pub mod log_writer;
 pub mod metrics;
 mod node;
 pub mod reference;

@@ -4,6 +4,7 @@ mod service_manager;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use futures::executor::block_on;
 use millstream_broker::config::{BrokerConfig, Endpoint, Settings};
 use millstream_broker::log_levels::{Levels, LogLevels};
+use millstream_broker::log_writer::LogWriter;
 use millstream_broker::{BoundListener, Node, NodeError, machine_memory, reference};
 use millstream_packaging::write_reference;
 use millstream_reactor::uring::{
@@ -29,6 +31,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::service_manager::ServiceManager;
 use millstream_net::port_owner;
+
+/// How long the end of the process waits for lines of the log that are not written yet.
+const LOG_END_WAIT: Duration = Duration::from_secs(1);
 
 /// What the help says after the options.
 const AFTER_HELP: &str = "\
@@ -84,12 +89,18 @@ fn main() -> ExitCode {
     if let Some(done) = print_reference(&options) {
         return done;
     }
-    let log_levels = start_log();
-    finish(run(&options, log_levels, started))
+    finish(start_log().and_then(|(log_levels, log)| {
+        let result = run(&options, log_levels, started);
+        log.flush(LOG_END_WAIT);
+        result
+    }))
 }
 
 /// Begins to log to standard error, at the levels of `MILLSTREAM_LOG`.
-fn start_log() -> LogLevels {
+fn start_log() -> Result<(LogLevels, LogWriter), Failure> {
+    let writer = LogWriter::start(io::stderr())
+        .map_err(|cause| format!("cannot start the thread of the log: {cause}"))?;
+    flush_before_panics(writer.clone());
     let wanted = std::env::var("MILLSTREAM_LOG").ok();
     let wanted = wanted.filter(|text| !text.trim().is_empty()).map(|text| {
         let levels = text.parse::<Levels>();
@@ -102,8 +113,8 @@ fn start_log() -> LogLevels {
     };
     let (filter, levels) = LogLevels::new(levels);
     let lines = fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(writer.clone())
+        .with_ansi(io::stderr().is_terminal());
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)
@@ -111,7 +122,16 @@ fn start_log() -> LogLevels {
     if let Some((text, cause)) = fault {
         warn!("MILLSTREAM_LOG is `{text}`, which cannot be read ({cause}): info is logged");
     }
-    levels
+    Ok((levels, writer))
+}
+
+/// Makes a panic's message the last of what the log says.
+fn flush_before_panics(log: LogWriter) {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        log.flush(LOG_END_WAIT);
+        report(panic);
+    }));
 }
 
 /// What needs no node, if it was asked for.

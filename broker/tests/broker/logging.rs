@@ -1,9 +1,11 @@
 //! What the daemon logs, and how that is changed while it runs.
 
 use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use bytes::Bytes;
 use millstream_broker::log_levels::MODULES;
@@ -12,12 +14,18 @@ use millstream_protocol::messages::IncrementalAlterConfigsRequest;
 use millstream_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
 };
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use crate::harness::text;
 use crate::startup_process::{Daemon, millstreamd, run_by};
 
 const BROKER_LOGGER: i8 = 8;
 const VERSION: i16 = 1;
+
+/// The least that a pipe holds.
+const PIPE_BYTES: i32 = 4096;
 
 /// Opens a connection and ends it; when this returns, the daemon has logged that or never will.
 fn come_and_go(daemon: &Daemon) -> SocketAddr {
@@ -28,6 +36,13 @@ fn come_and_go(daemon: &Daemon) -> SocketAddr {
     stream.read_to_end(&mut rest).expect("it closes its side");
     assert!(rest.is_empty());
     address
+}
+
+/// Whether the end of the connection was logged.
+fn tells_end(log: &str, peer: SocketAddr) -> bool {
+    let ended = format!("peer={peer}");
+    let mut lines = log.lines();
+    lines.any(|line| line.contains("closed: ") && line.contains(&ended))
 }
 
 /// Changes the level of a logger; `None` takes its own away.
@@ -69,18 +84,13 @@ fn a_changed_level_takes_effect_on_what_is_logged() {
     set_level(&daemon, logger, None);
     let after = come_and_go(&daemon);
     let log = daemon.stop();
-    let is_logged = |peer: SocketAddr| {
-        let ended = format!("peer={peer}");
-        let mut lines = log.lines();
-        lines.any(|line| line.contains("closed: ") && line.contains(&ended))
-    };
     for (peer, wanted) in [
         (before, false),
         (meanwhile, true),
         (own_level, true),
         (after, false),
     ] {
-        assert_eq!(is_logged(peer), wanted, "{peer}\n{log}");
+        assert_eq!(tells_end(&log, peer), wanted, "{peer}\n{log}");
     }
 }
 
@@ -97,6 +107,37 @@ fn levels_that_cannot_be_read_are_told_and_the_usual_ones_taken() {
         "{log}"
     );
     assert!(log.contains("stopped"), "info is logged:\n{log}");
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_no_request_up_and_loses_no_line() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder can be made");
+    let pipe = dir.path().join("log");
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).expect("a named pipe");
+    let both_ends = OpenOptions::new().read(true).write(true).open(&pipe);
+    let both_ends = both_ends.expect("it waits for no other end");
+    let size = fcntl(&both_ends, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES)).expect("a pipe");
+    assert_eq!(size, PIPE_BYTES);
+    let mut command = millstreamd(&dir.path().join("data"));
+    command.args(["--set", "listeners=PLAINTEXT://127.0.0.1:0"]);
+    let script = format!(
+        r#"MILLSTREAM_LOG=debug exec "$0" "$@" 2>'{}'"#,
+        pipe.display()
+    );
+    let daemon = Daemon::start(&mut run_by("sh", &["-c", &script], &command));
+    let mut read_end = File::open(&pipe).expect("the daemon has the other end");
+    drop(both_ends);
+    let peers: Vec<SocketAddr> = (0..100).map(|_| come_and_go(&daemon)).collect();
+    let reader = thread::spawn(move || {
+        let mut log = String::new();
+        read_end.read_to_string(&mut log).map(|_| log)
+    });
+    daemon.stop();
+    let log = reader.join().expect("it only reads").expect("UTF-8");
+    assert!(log.len() > 2 * PIPE_BYTES as usize, "it fits into the pipe");
+    for peer in peers {
+        assert!(tells_end(&log, peer), "{peer}\n{log}");
+    }
 }
 
 /// Folders of sources that the daemon is made of, and their crates.
