@@ -135,7 +135,8 @@ impl Shard {
         let open = opcode::OpenAt::new(HERE, path.as_ptr())
             .flags(flags | libc::O_CLOEXEC)
             .mode(0o644)
-            .build();
+            .build()
+            .flags(squeue::Flags::ASYNC);
         // SAFETY: the path is on the heap and goes with the operation.
         let operation = unsafe {
             self.ring

@@ -280,12 +280,15 @@ impl File {
         Ok(())
     }
 
-    /// Runs an operation on the file.
+    /// Runs an operation on the file, from its start by a thread of the kernel: a file system may
+    /// wait for its journal, and so for the disk, before it takes a write, where it was asked not
+    /// to wait (ext4 does for the time of change), and reads leave a time of access.
     ///
     /// # Safety
     /// As for [`Ring::start`].
     async unsafe fn run(&self, entry: squeue::Entry, keep: Keep) -> (Outcome, Keep) {
         let descriptor = Some(self.descriptor.clone());
+        let entry = entry.flags(squeue::Flags::ASYNC);
         // SAFETY: passed on to the caller; the operation keeps the file.
         unsafe { self.ring.run(entry, descriptor, keep) }.await
     }
