@@ -3,7 +3,6 @@
 import argparse
 import json
 import pathlib
-import shutil
 import signal
 import socket
 import struct
@@ -16,7 +15,7 @@ import time
 import soak
 from driver import toolchain
 from driver.broker import Millstream
-from stall.disk import Disk
+from stall.disk import Disk, DiskError
 
 # Retention and compaction work all the time, and the load makes the topics it needs.
 SETTINGS = {
@@ -133,12 +132,8 @@ def end(load):
     return said["faults"]
 
 
-def main():
-    options = arguments()
-    daemon = toolchain.millstreamd(options.millstreamd)
-    # So that the disk is removed also when this is told to end.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="millstream-stall-"))
+def stand_still_under_load(folder, daemon, options):
+    """All rounds, on a disk in `folder`; what was wrong."""
     faults = []
     disk = Disk(folder)
     try:
@@ -154,7 +149,19 @@ def main():
             broker.stop()
     finally:
         disk.remove()
-        shutil.rmtree(folder)
+    return faults
+
+
+def main():
+    options = arguments()
+    daemon = toolchain.millstreamd(options.millstreamd)
+    # So that the disk is removed also when this is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
+    try:
+        with tempfile.TemporaryDirectory(prefix="millstream-stall-") as folder:
+            faults = stand_still_under_load(pathlib.Path(folder), daemon, options)
+    except DiskError as error:
+        sys.exit(f"scripts/test stall: {error}")
     for fault in faults:
         print(f"FAILED  {fault}")
     return int(bool(faults))
