@@ -76,6 +76,7 @@ where
     F: FnOnce(Reactor) -> Main + Send + 'static,
     Main: Future<Output = T> + 'static,
 {
+    heap::keep_freed();
     // The kernel's workers may run wherever the process may, also when the shard is bound.
     let workers = sched_getaffinity(Pid::from_raw(0))?;
     let (started, start) = mpsc::sync_channel(1);
